@@ -1,0 +1,124 @@
+"""Losses: what a student minimises on weak labels. Each is a stateless function of one logical batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_SWEEPS = 30
+
+
+def confidence_loss(
+    logits: Tensor, targets: Tensor, *, progress: float, aux_weight: float = 0.5, warmup_fraction: float = 0.2
+) -> Tensor:
+    """Cross-entropy to weak labels mixed with the student's own hardened guess.
+
+    With c = aux_weight * min(1, progress / warmup_fraction) the target is (1 - c) * targets + c * harden(logits, ...),
+    the classes of the batch in the proportions of the weak labels. No gradient flows through the hardened guess.
+
+    Args:
+        logits: (n, k) float, student scores of one logical batch.
+        targets: (n, k) float, weak soft labels; rows sum to 1.
+        progress: fraction of training done, in [0, 1].
+        aux_weight: final share of the student's own guess, in [0, 1].
+        warmup_fraction: share of training in which that share grows from 0, in (0, 1].
+
+    Returns:
+        () float: mean over the batch, in nats.
+
+    Source: Burns et al. 2023, arXiv:2312.09390, appendix A.4 (auxiliary confidence loss).
+    Differs: defined for k > 2; the ramp is continuous where it ends; ties are broken by row order.
+    """
+    from oversight.models.student import cross_entropy
+
+    share = aux_weight * min(1.0, progress / warmup_fraction)
+    if share == 0:
+        return cross_entropy(logits, targets)
+    own = harden(logits.detach(), targets.mean(0))
+    return cross_entropy(logits, (1 - share) * targets + share * own)
+
+
+def harden(logits: Tensor, prior: Tensor) -> Tensor:
+    """One-hot guesses whose class counts match `prior`.
+
+    Each row goes to argmax_j(log p_j - b_j), with b such that class j is chosen for n * prior_j rows (rounded, largest
+    remainders first). For k = 2 this is a threshold on p_1 at the quantile 1 - prior_1. For k > 2 b is found by sweeps
+    over the classes, each sweep setting one b_j so that its count is right given the others; it ends when all are, or
+    after MOST_SWEEPS (ties can make an exact match impossible).
+
+    Args:
+        logits: (n, k) float.
+        prior: (k,) float, sums to 1.
+
+    Returns:
+        (n, k) float: one 1 per row.
+    """
+    import torch
+
+    n, k = logits.shape
+    counts = _whole_counts(prior, n)
+    scores = logits.log_softmax(-1)
+    if k == 2:
+        order = torch.argsort(scores[:, 1] - scores[:, 0], descending=True, stable=True)
+        chosen = torch.zeros(n, dtype=torch.long, device=logits.device)
+        chosen[order[: counts[1]]] = 1
+    else:
+        chosen = _balanced_choice(scores, counts)
+    return torch.nn.functional.one_hot(chosen, k).to(logits.dtype)
+
+
+def _whole_counts(prior: Tensor, n: int) -> list[int]:
+    """n * prior as whole numbers that sum to n, largest remainders first."""
+    exact = [float(p) * n for p in prior]
+    whole = [int(x + 1e-9) for x in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda j: (whole[j] - exact[j], j))
+    for j in by_remainder[: n - sum(whole)]:
+        whole[j] += 1
+    return whole
+
+
+def _balanced_choice(scores: Tensor, counts: list[int]) -> Tensor:
+    import torch
+
+    n, k = scores.shape
+    shift = torch.zeros(k, dtype=scores.dtype, device=scores.device)
+    wanted = torch.tensor(counts, device=scores.device)
+    for _ in range(MOST_SWEEPS):
+        chosen = (scores - shift).argmax(1)
+        if torch.equal(torch.bincount(chosen, minlength=k), wanted):
+            break
+        for j in range(k):
+            rivals = (scores - shift).index_fill(1, torch.tensor([j], device=scores.device), -torch.inf).amax(1)
+            margin = (scores[:, j] - rivals).sort(descending=True).values
+            above = margin[counts[j] - 1] if counts[j] > 0 else margin[0] + 2
+            below = margin[counts[j]] if counts[j] < n else margin[-1] - 2
+            shift[j] = (above + below) / 2
+    return (scores - shift).argmax(1)
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """`confidence_loss` with its settings, as a loss.
+
+    Attributes:
+        aux_weight: in [0, 1]; the paper uses 0.75 for its largest students, 0.5 otherwise.
+        warmup_fraction: in (0, 1].
+    """
+
+    aux_weight: float = 0.5
+    warmup_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.aux_weight <= 1:
+            raise ValueError(f"aux_weight: found {self.aux_weight}, expected a number in [0, 1]")
+        if not 0 < self.warmup_fraction <= 1:
+            raise ValueError(f"warmup_fraction: found {self.warmup_fraction}, expected a number in (0, 1]")
+
+    def __call__(self, logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
+        """See `confidence_loss`."""
+        return confidence_loss(
+            logits, targets, progress=progress, aux_weight=self.aux_weight, warmup_fraction=self.warmup_fraction
+        )

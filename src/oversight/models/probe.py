@@ -1,0 +1,174 @@
+"""The probe: softmax regression on frozen features, its penalty (and, if asked, its layer) chosen on validation rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from oversight.errors import InputError
+from oversight.models.backbone import Backbone
+from oversight.models.features import features
+from oversight.models.solver import Design
+from oversight.models.student import Loss, Validation, cross_entropy
+from oversight.tasks.split import Seed, hold_out
+from oversight.tasks.task import Floats, Labels, Rows
+
+PENALTIES: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
+HELD_OUT = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A linear student on the features of a backbone.
+
+    Attributes:
+        backbone: the frozen network and its depth.
+        penalties: L2 penalties to choose from (on standardised features, see `models.solver` for the objective).
+        layers: depths to choose from; empty = the backbone's own depth only.
+    """
+
+    backbone: Backbone
+    penalties: tuple[float, ...] = PENALTIES
+    layers: tuple[int, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        bad = [p for p in self.penalties if not (p > 0 and math.isfinite(p))]
+        if not self.penalties or bad:
+            raise InputError(f"{self.name}: found penalties {list(self.penalties)}, expected numbers above 0")
+        for layer in self.layers:
+            self.backbone.at(layer)
+
+    @property
+    def name(self) -> str:
+        """`minilm@4`."""
+        return self.backbone.name
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """The backbone at every depth that may be chosen."""
+        return tuple(self.backbone.at(layer) for layer in self.layers) or (self.backbone,)
+
+    def fit(
+        self,
+        rows: Rows,
+        labels: Labels,
+        *,
+        validation: Validation | None = None,
+        loss: Loss = cross_entropy,
+        weights: Floats | None = None,
+        seed: Seed,
+    ) -> FittedProbe:
+        """See `Student.fit`. The choice is the one with the lowest cross-entropy to the validation labels.
+
+        Raises:
+            InputError: weights with a loss other than cross-entropy, which cannot honour them.
+        """
+        if weights is not None and loss is not cross_entropy:
+            raise InputError(f"{self.name}: a probe can weight rows only under cross-entropy, found another loss")
+        rows, labels, weights = answered(rows, labels, weights)
+        refit = validation is None
+        fit_rows, fit_weights = rows, weights
+        if validation is None:
+            kept, held = hold_out(rows, labels.probs.argmax(1), fraction=HELD_OUT, seed=seed.split)
+            fit_rows, fit_weights = rows.take(kept), None if weights is None else weights[kept]
+            validation = Validation(rows=rows.take(held), labels=labels)
+        tried = self._tried(fit_rows, labels, validation, loss, fit_weights)
+        best = min(tried, key=lambda trial: trial["cross_entropy"])
+        backbone = self.backbone.at(int(best["layer"]))
+        last_rows, last_weights = (rows, weights) if refit else (fit_rows, fit_weights)
+        design = _design(backbone, last_rows, last_weights)
+        solved = design.solve([labels.on(last_rows).probs], [best["penalty"]], loss=loss)
+        return FittedProbe(
+            backbone=backbone,
+            coefficients=solved.coefficients[0],
+            intercepts=solved.intercepts[0],
+            choices={"penalty": best["penalty"], "layer": best["layer"], "tried": tried},
+        )
+
+    def _tried(
+        self, rows: Rows, labels: Labels, validation: Validation, loss: Loss, weights: Floats | None
+    ) -> list[dict[str, float]]:
+        """Cross-entropy to the validation labels, in nats, for every layer and penalty."""
+        targets = labels.on(rows).probs
+        valid_rows, valid_labels, _ = answered(validation.rows, validation.labels, None)
+        tried: list[dict[str, float]] = []
+        for backbone in self.backbones:
+            solved = _design(backbone, rows, weights).solve([targets] * len(self.penalties), self.penalties, loss=loss)
+            probs = solved.probs(features(backbone, valid_rows))
+            scores = -(valid_labels.probs * np.log(np.maximum(probs, 1e-300))).sum(2).mean(1)
+            tried += [
+                {"layer": backbone.blocks, "penalty": penalty, "cross_entropy": float(score)}
+                for penalty, score in zip(self.penalties, scores, strict=True)
+            ]
+        return tried
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedProbe:
+    """A fitted probe.
+
+    Attributes:
+        backbone: whose features it reads.
+        coefficients: (d, k) float64, on the features as they come.
+        intercepts: (k,) float64; zeros for preference pairs.
+        choices: penalty, layer, and all that were tried.
+    """
+
+    backbone: Backbone
+    coefficients: Floats
+    intercepts: Floats
+    choices: Mapping[str, object]
+
+    def predict(self, rows: Rows) -> Floats:
+        """(n, k) class probabilities."""
+        logits = features(self.backbone, rows) @ self.coefficients + self.intercepts
+        unnormalised = np.exp(logits - logits.max(1, keepdims=True))
+        return unnormalised / unnormalised.sum(1, keepdims=True)
+
+
+def answered(rows: Rows, labels: Labels, weights: Floats | None) -> tuple[Rows, Labels, Floats | None]:
+    """Rows that have an answer and a weight above 0, with their labels in the same order.
+
+    Raises:
+        InputError: none is left.
+    """
+    joined = labels.on(rows)
+    kept = joined.answered if weights is None else joined.answered & (weights > 0)
+    if not kept.any():
+        raise InputError(f"labels of {labels.source}: found no answered row to train on")
+    if kept.all():
+        return rows, joined, weights
+    index = np.flatnonzero(kept)
+    chosen = rows.take(index)
+    return chosen, joined.on(chosen), None if weights is None else weights[index]
+
+
+def _design(backbone: Backbone, rows: Rows, weights: Floats | None) -> Design:
+    if weights is not None:
+        return Design(features(backbone, rows), weights=weights, intercept=rows.others is None)
+    return _shared_design(backbone, _Key(rows))
+
+
+class _Key:
+    """Rows as a key: equal where the ids are."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __hash__(self) -> int:
+        return hash(self.rows.ids)
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, _Key) and self.rows.ids == other.rows.ids
+
+
+@lru_cache(maxsize=16)
+def _shared_design(backbone: Backbone, key: _Key) -> Design:
+    """The decomposition of the same rows, shared by every label set, penalty and method."""
+    return Design(features(backbone, key.rows), intercept=key.rows.others is None)
+

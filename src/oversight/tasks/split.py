@@ -1,0 +1,211 @@
+"""Cutting a task: the test once per task, the rest anew for every seed, always by group and near the class shares."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from oversight.errors import InputError
+from oversight.tasks.task import Ints, Rows, Task
+
+TEST_FRACTION = 0.25
+PARTS: Mapping[str, float] = {"weak": 0.45, "transfer": 0.45, "validation": 0.10}
+MIN_ROWS = 10
+MOST_IN_ONE_GROUP = 0.5
+
+
+@dataclass(frozen=True)
+class Seed:
+    """The three sources of randomness of one run, kept apart so that each can be fixed.
+
+    Attributes:
+        split: cuts weak, transfer and validation rows (never the test).
+        init: initial weights.
+        order: order of rows in training.
+    """
+
+    split: int
+    init: int
+    order: int
+
+    @classmethod
+    def of(cls, seed: int, *, split: int | None = None, init: int | None = None, order: int | None = None) -> Seed:
+        """All three equal to `seed`, but for those that are fixed.
+
+        Example:
+            >>> Seed.of(3, init=0)
+            Seed(split=3, init=0, order=3)
+        """
+        fixed = (seed if part is None else part for part in (split, init, order))
+        return cls(*fixed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Disjoint rows: what the supervisor, the student, every choice and the final score may see."""
+
+    weak: tuple[str, ...]
+    transfer: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def cut_by_group(
+    groups: Sequence[str], labels: Ints, shares: Sequence[float], *, seed: int | str, names: Sequence[str] | None = None
+) -> Ints:
+    """Cut rows into parts of given shares, whole groups at a time.
+
+    Groups come in the order of a seeded hash of their name (or, with `names`, of their smallest row name), so a group's
+    fate does not depend on the order of the file. Each goes to the part where it lowers
+    sum_pc (n_pc - t_pc)^2 / t_pc most, n the rows of class c that part p has and t those it should have: shares of
+    classes and of rows are kept as far as groups allow.
+
+    Args:
+        groups: n group names.
+        labels: (n,) int classes; zeros where classes must not count.
+        shares: the parts' fractions, summing to 1.
+        seed: another seed, another cut.
+        names: n row names; groups are then known by their content rather than by what they are called.
+
+    Returns:
+        (n,) int: the part of each row.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for i, group in enumerate(groups):
+        members[group].append(i)
+    known_by = {group: min(names[i] for i in rows) if names else group for group, rows in members.items()}
+    order = sorted(members, key=lambda group: hashlib.sha256(f"{seed}:{known_by[group]}".encode()).digest())
+    n_classes = int(labels.max()) + 1 if len(labels) else 1
+    totals = np.bincount(labels, minlength=n_classes).tolist()
+    present = [c for c in range(n_classes) if totals[c]]
+    target = [[share * total for total in totals] for share in shares]
+    have = [[0] * n_classes for _ in shares]
+    part = np.zeros(len(groups), np.int64)
+    classes = labels.tolist()
+    for group in order:
+        counts: dict[int, int] = defaultdict(int)
+        for i in members[group]:
+            counts[classes[i]] += 1
+        costs = [
+            sum(g * (2 * (have[p][c] - target[p][c]) + g) / target[p][c] for c, g in counts.items())
+            for p in range(len(shares))
+        ]
+        best = min(range(len(shares)), key=costs.__getitem__)
+        part[members[group]] = best
+        for c, g in counts.items():
+            have[best][c] += g
+    assert len(present) <= n_classes
+    return part
+
+
+def split_task(task: Task, *, seed: int) -> Split:
+    """Cut a task into weak, transfer, validation and test rows.
+
+    The test is the given one, else a quarter of the rows cut by content hash, the same for every seed. Of the rest the
+    weak and transfer parts get 45 % each, validation 10 %.
+
+    Raises:
+        InputError: too few rows or groups for every part to hold every class.
+    """
+    _check_groups(task)
+    is_test = _test_mask(task)
+    rest, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    part = cut_by_group(
+        [task.rows.groups[i] for i in rest],
+        task.labels[rest],
+        list(PARTS.values()),
+        seed=f"split {seed}",
+        names=[task.rows.ids[i] for i in rest],
+    )
+    parts = {name: _ids(task, rest[part == p]) for p, name in enumerate(PARTS)}
+    split = Split(**parts, test=_ids(task, test))
+    _check_parts(task, split)
+    return split
+
+
+def hold_out(rows: Rows, classes: Ints, *, fraction: float = 0.1, seed: int) -> tuple[Ints, Ints]:
+    """Positions of the kept and of the held-out rows, cut by group; both hold every class where groups allow.
+
+    Args:
+        rows: n rows.
+        classes: (n,) int, for the shares of classes.
+        fraction: of the rows to hold out, in (0, 1).
+        seed: of the cut.
+    """
+    part = cut_by_group(
+        rows.groups, classes, [1 - fraction, fraction], seed=f"hold out {seed}", names=rows.ids
+    )
+    return np.flatnonzero(part == 0), np.flatnonzero(part == 1)
+
+
+def limit(task: Task, *, n_train: int | None = None, n_test: int | None = None) -> Task:
+    """The task with at most `n_train` rows outside and `n_test` rows inside its test set; whole groups in hash order.
+
+    Raises:
+        InputError: a number below 1.
+    """
+    for flag, n in (("--n-train", n_train), ("--n-test", n_test)):
+        if n is not None and n < 1:
+            raise InputError(f"{flag}: found {n}, expected at least 1")
+    if n_train is None and n_test is None:
+        return task
+    is_test = _test_mask(task)
+    kept = np.concatenate(
+        [_first_groups(task, np.flatnonzero(~is_test), n_train), _first_groups(task, np.flatnonzero(is_test), n_test)]
+    )
+    return replace(task, is_test=is_test).take(np.sort(kept))
+
+
+def _first_groups(task: Task, index: Ints, most: int | None) -> Ints:
+    if most is None or len(index) <= most:
+        return index
+    names = [task.rows.ids[i] for i in index]
+    part = cut_by_group(
+        [task.rows.groups[i] for i in index],
+        task.labels[index],
+        [most / len(index), 1 - most / len(index)],
+        seed="limit",
+        names=names,
+    )
+    return index[part == 0]
+
+
+def _test_mask(task: Task) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    if task.is_test is not None:
+        return task.is_test
+    part = cut_by_group(
+        task.rows.groups, task.labels, [1 - TEST_FRACTION, TEST_FRACTION], seed="test", names=task.rows.ids
+    )
+    return part == 1
+
+
+def _ids(task: Task, index: Iterable[int]) -> tuple[str, ...]:
+    """Ids sorted, so that a part is a set: the order of the file does not reach training."""
+    return tuple(sorted(task.rows.ids[i] for i in index))
+
+
+def _check_groups(task: Task) -> None:
+    names, counts = np.unique(np.asarray(task.rows.groups, dtype=object).astype(str), return_counts=True)
+    largest = int(counts.argmax())
+    if counts[largest] > MOST_IN_ONE_GROUP * len(task):
+        raise InputError(
+            f"{task.name}: group '{names[largest]}' holds {counts[largest]} of {len(task)} rows; "
+            f"expected no group above {MOST_IN_ONE_GROUP:.0%}, since a group is never cut"
+        )
+
+
+def _check_parts(task: Task, split: Split) -> None:
+    for name in (*PARTS, "test"):
+        ids: tuple[str, ...] = getattr(split, name)
+        found = np.bincount(task.truth(task.pick(ids)), minlength=task.n_classes) if ids else np.zeros(task.n_classes)
+        least = 1 if name == "validation" else MIN_ROWS
+        if len(ids) < least or (found == 0).any():
+            counts = ", ".join(f"{c}: {int(n)}" for c, n in zip(task.class_names, found, strict=True))
+            raise InputError(
+                f"{task.name}: too few rows for the split: the {name} part got {len(ids)} of {len(task)} rows "
+                f"({counts}); expected at least {max(least, task.n_classes)} with every class in it"
+            )
