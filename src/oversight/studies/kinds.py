@@ -1,0 +1,139 @@
+"""What each kind of step does. The table at the end is handed to `runs`, which knows none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from oversight.methods.method import OracleMethod, WeakData
+from oversight.models.features import FeatureBank, extract, using
+from oversight.models.student import Fitted, Validation
+from oversight.runs.steps import Kind, Step
+from oversight.runs.store import Outcome
+from oversight.studies.plan import Job, Plan, Wanted, ids_sha256
+from oversight.studies.score import score_study
+from oversight.tasks.task import Labels, Rows
+
+Tick = Callable[[float], None]
+
+
+def run_features(
+    steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick
+) -> list[Outcome]:
+    """All depths of one network on the same rows, in one pass."""
+    del inputs
+    wanted: list[Wanted] = [env.objects[step.key] for step in steps]
+    depths = [one.backbone.blocks for one in wanted]
+    found = extract(wanted[0].backbone, wanted[0].rows, depths=depths, tick=tick)
+    about = {
+        "n_rows": len(wanted[0].rows),
+        "n_truncated": found.n_truncated,
+        "max_tokens": wanted[0].backbone.max_tokens,
+        "cosine_error": found.error,
+        "n_tokens": found.n_tokens,
+    }
+    return [Outcome(arrays={"features": found.features[depth]}, record=about) for depth in depths]
+
+
+def same_pass(step: Step) -> Hashable:
+    """Depths of one network on the same rows go together."""
+    backbone = {name: value for name, value in step.config["backbone"].items() if name != "depth"}
+    return (step.config["rows"], *sorted(backbone.items()))
+
+
+def run_supervise(
+    steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick
+) -> list[Outcome]:
+    """See `Plan.supervise`."""
+    del tick
+    job: Job = env.objects[steps[0].key]
+    assert job.supervisor is not None
+    parts = env.parts(job.seed)
+    with using(_bank(job.reads, inputs[0])):
+        given = job.supervisor.supervise(env.task, env.split(job.seed), list(parts.values()), seed=job.seed)
+    arrays: dict[str, Any] = {}
+    for name, rows, labels in zip(parts, parts.values(), given.labels, strict=True):
+        joined = labels.on(rows)
+        arrays |= {f"{name}.probs": joined.probs, f"{name}.answered": joined.answered}
+    return [Outcome(arrays=arrays, record=_record(parts, given.choices, inputs[0]))]
+
+
+def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
+    """See `Plan.teach`."""
+    del tick
+    job: Job = env.objects[steps[0].key]
+    assert job.student is not None and job.method is not None
+    n_labels = len(inputs[0]) - len(job.reads)
+    supervisions, read = inputs[0][:n_labels], inputs[0][n_labels:]
+    parts = env.parts(job.seed)
+    data = WeakData(
+        rows=parts["transfer"],
+        labels=tuple(_labels(one, "transfer", parts["transfer"]) for one in supervisions),
+        validation=parts["validation"],
+        validation_labels=tuple(_labels(one, "validation", parts["validation"]) for one in supervisions),
+    )
+    with using(_bank(job.reads, read)):
+        if isinstance(job.method, OracleMethod):
+            seen = env.task.rows.pick((*parts["transfer"].ids, *parts["validation"].ids))
+            truth = env.task.true_labels(seen)
+            fitted = job.method.train_with_truth(job.student, data, truth, seed=job.seed)
+        else:
+            fitted = job.method.train(job.student, data, seed=job.seed)
+        return [_predictions(fitted, env, read)]
+
+
+def run_ceiling(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
+    """See `Plan.teach_truth`."""
+    del tick
+    job: Job = env.objects[steps[0].key]
+    assert job.student is not None
+    parts = env.parts(job.seed)
+    validation = Validation(rows=parts["validation"], labels=env.task.true_labels(parts["validation"]))
+    with using(_bank(job.reads, inputs[0])):
+        rows = parts["transfer"]
+        fitted = job.student.fit(rows, env.task.true_labels(rows), validation=validation, seed=job.seed)
+        return [_predictions(fitted, env, inputs[0])]
+
+
+def _bank(reads: Sequence[Wanted], outcomes: Sequence[Outcome]) -> FeatureBank:
+    bank = FeatureBank()
+    for wanted, outcome in zip(reads, outcomes, strict=True):
+        bank.add(wanted.backbone, wanted.rows.ids, outcome.arrays["features"])
+    return bank
+
+
+def _predictions(fitted: Fitted, env: Plan, read: Sequence[Outcome]) -> Outcome:
+    tests = {name: env.test_rows(name) for name in ("test", *env.tests)}
+    arrays = {f"{name}.probs": np.ascontiguousarray(fitted.predict(rows)) for name, rows in tests.items()}
+    return Outcome(arrays=arrays, record=_record(tests, fitted.choices, read))
+
+
+def _record(parts: Mapping[str, Rows], choices: Mapping[str, object], read: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "row_ids": {name: ids_sha256(rows.ids) for name, rows in parts.items()},
+        "choices": dict(choices),
+        "features": [dict(one.record) for one in read],
+    }
+
+
+def _labels(outcome: Outcome, part: str, rows: Rows) -> Labels:
+    check_join(outcome, part, rows)
+    probs, answered = np.array(outcome.arrays[f"{part}.probs"]), np.array(outcome.arrays[f"{part}.answered"])
+    return Labels.of(rows, probs, source="supervisor", answered=answered)
+
+
+def check_join(outcome: Outcome, part: str, rows: Rows) -> None:
+    """Refuse predictions that were made for other rows or in another order."""
+    if outcome.record["row_ids"][part] != ids_sha256(rows.ids):
+        raise ValueError(f"predictions for part '{part}' belong to other rows")
+
+
+KINDS: Mapping[str, Kind] = {
+    "features": Kind(run_features, batch=same_pass, label="extracting features"),
+    "supervise": Kind(run_supervise, label="supervisors learn and label"),
+    "teach": Kind(run_teach, label="students learn from weak labels"),
+    "ceiling": Kind(run_ceiling, label="ceilings learn from ground truth"),
+    "score": Kind(score_study, label="scoring"),
+}

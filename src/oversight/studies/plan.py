@@ -1,0 +1,178 @@
+"""A weak-to-strong study as a graph of steps: what depends on what, and therefore what a change invalidates."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from oversight.methods.method import Method, OracleMethod
+from oversight.models.backbone import Backbone
+from oversight.models.student import Student
+from oversight.runs.describe import describe
+from oversight.runs.steps import Step
+from oversight.supervision.supervisor import Supervisor
+from oversight.tasks.split import Seed, Split, split_task
+from oversight.tasks.task import Rows, Task
+
+VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 1, "teach": 1, "ceiling": 1, "score": 1}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Features that a step reads: the network, and rows of which data."""
+
+    backbone: Backbone
+    rows: Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The objects behind a step's config."""
+
+    seed: Seed
+    reads: tuple[Wanted, ...]
+    supervisor: Supervisor | None = None
+    student: Student | None = None
+    method: Method | OracleMethod | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """The objects behind a score: the seeds in order, which test, and how."""
+
+    seeds: tuple[Seed, ...]
+    test: str
+    metric: str | None
+    n_supervisors: int
+
+
+@dataclass
+class Plan:
+    """Builds steps for one task and its test sets; remembers the objects that the steps only name.
+
+    Attributes:
+        task: what is learned.
+        tests: further test sets by name; the task's own is `test`.
+    """
+
+    task: Task
+    tests: Mapping[str, Task] = field(default_factory=dict[str, Task])
+    objects: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def features(self, backbone: Backbone, rows: Rows) -> Step:
+        """Hidden states of all rows of a data set at one depth."""
+        ordered = _in_order(rows)
+        config = {"backbone": backbone.identity(), "rows": ids_sha256(ordered.ids), "paired": rows.others is not None}
+        return self._step("features", config, (), Wanted(backbone, ordered))
+
+    def supervise(self, supervisor: Supervisor, seed: Seed) -> Step:
+        """A supervisor learns on the weak rows with ground truth and labels all others."""
+        reads = self._reads(supervisor.backbones)
+        config = {**self._data(seed), "supervisor": describe(supervisor)}
+        return self._step("supervise", config, reads, Job(seed=seed, reads=self._wanted(reads), supervisor=supervisor))
+
+    def teach(self, student: Student, method: Method | OracleMethod, labels: Sequence[Step], seed: Seed) -> Step:
+        """A student learns from the labels of transfer and validation rows."""
+        extra = [backbone for other in method.needs.students for backbone in other.backbones]
+        reads = self._reads((*student.backbones, *extra))
+        config = {**self._data(seed), "student": describe(student), "method": describe(method)}
+        job = Job(seed=seed, reads=self._wanted(reads), student=student, method=method)
+        return self._step("teach", config, (*labels, *reads), job)
+
+    def teach_truth(self, student: Student, seed: Seed) -> Step:
+        """The ceiling: the same student on the same rows, with ground truth."""
+        reads = self._reads(student.backbones)
+        config = {**self._data(seed), "student": describe(student)}
+        return self._step("ceiling", config, reads, Job(seed=seed, reads=self._wanted(reads), student=student))
+
+    def score(
+        self,
+        runs: Sequence[tuple[Sequence[Step], Step, Step]],
+        seeds: Sequence[Seed],
+        *,
+        test: str,
+        metric: str | None,
+    ) -> Step:
+        """All numbers of one study on one test set, from the predictions of all its seeds.
+
+        Args:
+            runs: by seed: the supervisors' labels, the student, the ceiling.
+            seeds: in the same order.
+            test: name of the test set.
+            metric: for gap and PGR; None = accuracy, balanced where a class is too common.
+        """
+        inputs = tuple(step for labels, student, ceiling in runs for step in (*labels, student, ceiling))
+        config = {"test": test, "metric": metric, "data": self._fingerprints()}
+        scoring = Scoring(seeds=tuple(seeds), test=test, metric=metric, n_supervisors=len(runs[0][0]))
+        return self._step("score", config, inputs, scoring)
+
+    def split(self, seed: Seed) -> Split:
+        """The cut of this seed."""
+        return _split(_ByContent(self.task), seed.split)
+
+    def parts(self, seed: Seed) -> dict[str, Rows]:
+        """The rows that a supervisor labels: transfer, validation, test and every further test set."""
+        split = self.split(seed)
+        own = {name: self.task.pick(getattr(split, name)) for name in ("transfer", "validation", "test")}
+        return own | {name: self.test_rows(name) for name in self.tests}
+
+    def test_rows(self, name: str) -> Rows:
+        """Rows of a test set, in the order in which predictions are kept."""
+        if name == "test":
+            return self.task.pick(self.split(Seed.of(0)).test)
+        return _in_order(self.tests[name].rows)
+
+    def test_task(self, name: str) -> Task:
+        """The task that knows the truth of a test set."""
+        return self.task if name == "test" else self.tests[name]
+
+    def _step(self, kind: str, config: Mapping[str, Any], inputs: tuple[Step, ...], what: object) -> Step:
+        step = Step(kind=kind, version=VERSIONS[kind], config=config, inputs=inputs)
+        self.objects.setdefault(step.key, what)
+        return step
+
+    def _reads(self, backbones: Sequence[Backbone]) -> tuple[Step, ...]:
+        data = (self.task, *self.tests.values())
+        steps = [self.features(backbone, one.rows) for backbone in backbones for one in data]
+        return tuple(dict.fromkeys(steps))
+
+    def _wanted(self, reads: Sequence[Step]) -> tuple[Wanted, ...]:
+        return tuple(self.objects[step.key] for step in reads)
+
+    def _fingerprints(self) -> dict[str, Any]:
+        return {"task": self.task.fingerprint, "tests": {name: test.fingerprint for name, test in self.tests.items()}}
+
+    def _data(self, seed: Seed) -> dict[str, Any]:
+        return {**self._fingerprints(), "seed": [seed.split, seed.init, seed.order]}
+
+
+def ids_sha256(ids: Sequence[str]) -> str:
+    """One hash for an ordered list of row ids, by which every join of predictions to rows is checked."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def _in_order(rows: Rows) -> Rows:
+    """Rows sorted by id, so that the order of the file reaches nothing."""
+    order = sorted(range(len(rows)), key=rows.ids.__getitem__)
+    return rows if order == list(range(len(rows))) else rows.take(order)
+
+
+class _ByContent:
+    """A task as a cache key: equal where the fingerprint is."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __hash__(self) -> int:
+        return hash(self.task.fingerprint)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByContent) and self.task.fingerprint == other.task.fingerprint
+
+
+@lru_cache(maxsize=64)
+def _split(key: _ByContent, seed: int) -> Split:
+    return split_task(key.task, seed=seed)

@@ -1,0 +1,186 @@
+"""What a study gives: every number with its interval, and the rows behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oversight.metrics.intervals import Estimate
+from oversight.tasks.task import Floats, Ints
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROLES = ("weak", "student", "ceiling")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestRows:
+    """Predictions behind one study.
+
+    Attributes:
+        ids, texts, groups: n test rows.
+        truth: (n,) true classes.
+        class_names: k names.
+        probs: by role, (s, n, k) class probabilities.
+    """
+
+    __test__ = False
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    groups: tuple[str, ...]
+    truth: Ints
+    class_names: tuple[str, ...]
+    probs: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One supervisor, one student, one method, one test set.
+
+    Attributes:
+        task, test, weak_model, strong_model, method, train: what was studied, by name.
+        oracle: whether the method saw ground truth.
+        metric: of gap and PGR.
+        n_test, n_groups, seeds: rows and groups of the test set, trained models per role.
+        scores: by role and metric.
+        chance: score of a guess that knows only the class shares, in the study's metric.
+        gap: ceiling - weak; gain: student - weak; pgr: their ratio, undefined with a reason where there is no gap.
+        agreement: student with supervisor on `all` rows, where the supervisor is right, where it is wrong.
+        choices: by role and seed, what was chosen while fitting.
+        warnings: what a reader must know before believing the numbers.
+        keys: by role and seed, where the store keeps the predictions.
+    """
+
+    task: str
+    test: str
+    weak_model: str
+    strong_model: str
+    method: str
+    train: str
+    oracle: bool
+    metric: str
+    n_test: int
+    n_groups: int
+    seeds: int
+    scores: Mapping[str, Mapping[str, Estimate]]
+    chance: float
+    gap: Estimate
+    gain: Estimate
+    pgr: Estimate
+    agreement: Mapping[str, Estimate]
+    choices: Mapping[str, Sequence[Mapping[str, Any]]]
+    warnings: tuple[str, ...]
+    keys: Mapping[str, Sequence[str]]
+
+    def score(self, role: str) -> Estimate:
+        """The study's metric for `weak`, `student` or `ceiling`."""
+        return self.scores[role][self.metric]
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `--json` prints; undefined numbers are null."""
+        return {
+            **{name: getattr(self, name) for name in ("task", "test", "weak_model", "strong_model", "method", "train")},
+            **{name: getattr(self, name) for name in ("oracle", "metric", "n_test", "n_groups", "seeds")},
+            **{role: {name: one.as_json() for name, one in self.scores[role].items()} for role in ROLES},
+            "chance": self.chance,
+            "gap": self.gap.as_json(),
+            "gain": self.gain.as_json(),
+            "pgr": {
+                **self.pgr.as_json(),
+                "defined": self.pgr.defined,
+                "reason": self.pgr.reason,
+                "covers": self.pgr.covers,
+            },
+            "agreement": {name: one.as_json() for name, one in self.agreement.items()},
+            "choices": self.choices,
+            "warnings": list(self.warnings),
+            "keys": self.keys,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One or several studies of one task.
+
+    Attributes:
+        studies: in the order asked for.
+        about: command, versions, seconds: what made this result.
+        rows_of: loads the predictions behind a study.
+    """
+
+    studies: tuple[Study, ...]
+    about: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    rows_of: Callable[[Study], TestRows] | None = None
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def __getitem__(self, index: int) -> Study:
+        return self.studies[index]
+
+    def __str__(self) -> str:
+        from oversight.reports.tables import as_text
+
+        return as_text(self)
+
+    def __repr__(self) -> str:
+        return f"Result({len(self.studies)} studies; print it for the table)"
+
+    def _repr_html_(self) -> str:
+        from oversight.reports.html import as_fragment
+
+        return as_fragment(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """One study as itself, several as `{"studies": [...]}`."""
+        if len(self.studies) == 1:
+            return self.studies[0].as_json()
+        return {"studies": [study.as_json() for study in self.studies]}
+
+    def report(self, path: str | Path) -> Path:
+        """Write one self-contained HTML file; gives its path."""
+        from oversight.reports.html import write_report
+
+        return write_report(self, Path(path))
+
+    def rows(self, study: Study | int = 0) -> TestRows:
+        """The predictions behind a study.
+
+        Raises:
+            LookupError: this result was read from a file and has no rows.
+        """
+        if self.rows_of is None:
+            raise LookupError("this result carries no rows")
+        return self.rows_of(self.studies[study] if isinstance(study, int) else study)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per study, test row, seed and role: ids, truth, choice and the probability of each class."""
+        import pandas as pd
+
+        return pd.concat([self._frame(study) for study in self.studies], ignore_index=True)
+
+    def _frame(self, study: Study) -> pd.DataFrame:
+        import pandas as pd
+
+        rows, frames = self.rows(study), []
+        names = np.asarray(rows.class_names, dtype=object)
+        for role in ROLES:
+            for seed, probs in enumerate(rows.probs[role]):
+                columns: dict[str, Any] = {
+                    **{name: getattr(study, name) for name in ("test", "weak_model", "strong_model", "method")},
+                    "role": role,
+                    "seed": seed,
+                    "id": rows.ids,
+                    "group": rows.groups,
+                    "truth": names[rows.truth],
+                    "choice": names[probs.argmax(1)],
+                }
+                columns |= {f"prob_{name}": probs[:, j] for j, name in enumerate(rows.class_names)}
+                frames.append(pd.DataFrame(columns))
+        return pd.concat(frames, ignore_index=True)

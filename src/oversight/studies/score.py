@@ -1,0 +1,268 @@
+"""From kept predictions to every number of a study. Nothing is trained here; the truth of the test is read here only."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+
+from oversight.metrics.agreement import agreement
+from oversight.metrics.intervals import (
+    Estimate,
+    Sample,
+    linear_interval,
+    moments,
+    percentile_interval,
+    squared_widths,
+    with_seed_part,
+)
+from oversight.metrics.pgr import Recovered, recovered, recovered_from_replicates
+from oversight.metrics.resampling import replicates
+from oversight.metrics.scores import METRICS, Metric, oriented, values_per_seed
+from oversight.runs.steps import Step
+from oversight.runs.store import Outcome
+from oversight.studies.plan import Plan, Scoring, ids_sha256
+from oversight.tasks.task import Floats, Ints, Rows, Task
+
+N_RESAMPLES = 1000
+RESAMPLING_SEED = 0
+COMMON_CLASS = 0.55
+FEWEST_ROWS = 20
+SHOWN = ("accuracy", "auroc", "nll", "brier", "ece")
+FEW_ROWS = "fewer than 20 rows"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """Probabilities of the three roles on the rows of one test set, with the truth.
+
+    Attributes:
+        probs: by role, (s, n, k).
+        truth: (n,) classes.
+        groups: (n,) integers.
+    """
+
+    probs: Mapping[str, Floats]
+    truth: Ints
+    groups: Ints
+
+
+def score_study(
+    steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Callable[[float], None]
+) -> list[Outcome]:
+    """See `Plan.score`."""
+    del tick
+    scoring: Scoring = env.objects[steps[0].key]
+    runs = by_seed(inputs[0], scoring)
+    predicted = predictions(env, scoring, runs)
+    record = score_predictions(predicted, metric=scoring.metric)
+    leaks = _leak(env, scoring, runs) if scoring.test == "test" else []
+    record["warnings"] = [*record["warnings"], *leaks, *_truncated(inputs[0])]
+    record["choices"] = {
+        "weak": [dict(one.record["choices"]) for labels, _, _ in runs for one in labels],
+        "student": [dict(student.record["choices"]) for _, student, _ in runs],
+        "ceiling": [dict(ceiling.record["choices"]) for _, _, ceiling in runs],
+    }
+    return [Outcome(record=record)]
+
+
+def by_seed(outcomes: Sequence[Outcome], scoring: Scoring) -> list[tuple[Sequence[Outcome], Outcome, Outcome]]:
+    """The inputs of a score step as (supervisions, student, ceiling) per seed."""
+    width = scoring.n_supervisors + 2
+    runs = [outcomes[i : i + width] for i in range(0, len(outcomes), width)]
+    return [(run[:-2], run[-2], run[-1]) for run in runs]
+
+
+def predictions(
+    env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], Outcome, Outcome]]
+) -> Predicted:
+    """Join kept predictions to the truth of a test set, row ids checked.
+
+    Raises:
+        ValueError: predictions belong to other rows.
+    """
+    rows = env.test_rows(scoring.test)
+    task = env.test_task(scoring.test)
+    weak = [np.mean([_probs(one, scoring.test, rows) for one in labels], axis=0) for labels, _, _ in runs]
+    probs = {
+        "weak": np.stack(weak),
+        "student": np.stack([_probs(student, scoring.test, rows) for _, student, _ in runs]),
+        "ceiling": np.stack([_probs(ceiling, scoring.test, rows) for _, _, ceiling in runs]),
+    }
+    return Predicted(probs=probs, truth=task.truth(rows), groups=rows.group_numbers())
+
+
+def _probs(outcome: Outcome, test: str, rows: Rows) -> Floats:
+    if outcome.record["row_ids"][test] != ids_sha256(rows.ids):
+        raise ValueError(f"predictions for '{test}' belong to other rows")
+    return np.asarray(outcome.arrays[f"{test}.probs"])
+
+
+def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dict[str, Any]:
+    """Scores of every role, gap, gain, PGR and agreement, ready for JSON.
+
+    Args:
+        predicted: the three roles on the same rows.
+        metric: of gap and PGR; None = accuracy, balanced where a class exceeds COMMON_CLASS of the test.
+    """
+    shares = np.bincount(predicted.truth, minlength=predicted.probs["weak"].shape[2]) / len(predicted.truth)
+    warnings: list[str] = []
+    if metric is None and shares.max() > COMMON_CLASS:
+        metric = "balanced_accuracy"
+        warnings.append(f"a class holds {shares.max():.0%} of the test rows: gap and PGR are in balanced accuracy")
+    chosen = METRICS[metric or "accuracy"]
+    found = _recovered(predicted, chosen)
+    shown = dict.fromkeys((chosen.name, *SHOWN))
+    scores = {role: {name: _role_score(predicted, role, METRICS[name]) for name in shown} for role in predicted.probs}
+    agreed = agreement(predicted.probs["student"], predicted.probs["weak"], predicted.truth, predicted.groups)
+    if predicted.probs["weak"].shape[0] == 1:
+        warnings.append("one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more")
+    sign = 1 if chosen.higher_is_better else -1
+    return {
+        "metric": chosen.name,
+        "n_test": len(predicted.truth),
+        "n_groups": int(predicted.groups.max()) + 1,
+        "chance": _chance(chosen.name, shares),
+        "scores": {role: {name: to_json(one) for name, one in by_name.items()} for role, by_name in scores.items()},
+        "gap": to_json(found.gap),
+        "gain": to_json(found.gain),
+        "pgr": to_json(found.pgr),
+        "sign": sign,
+        "agreement": {name: to_json(getattr(agreed, name)) for name in ("all", "weak_right", "weak_wrong")},
+        "warnings": warnings,
+    }
+
+
+def _recovered(predicted: Predicted, metric: Metric) -> Recovered:
+    roles = list(predicted.probs.values())
+    if metric.linear:
+        return recovered(np.stack([_row_scores(metric, probs, predicted.truth) for probs in roles], axis=1), predicted.groups)
+    draws = np.stack([_replicates(metric, probs, predicted) for probs in roles])
+    values = np.stack([values_per_seed(metric, probs, predicted.truth) for probs in roles])
+    return recovered_from_replicates(
+        oriented(metric, draws), oriented(metric, values), predicted.groups, seed=RESAMPLING_SEED
+    )
+
+
+def _row_scores(metric: Metric, probs: Floats, truth: Ints) -> Floats:
+    """(s, n), more is better."""
+    assert metric.row_scores is not None
+    return oriented(metric, np.stack([metric.row_scores(one, truth) for one in probs]))
+
+
+def _role_score(predicted: Predicted, role: str, metric: Metric) -> Estimate:
+    probs = predicted.probs[role]
+    sample = Sample(len(predicted.truth), int(predicted.groups.max()) + 1, len(probs))
+    if len(predicted.truth) < FEWEST_ROWS:
+        return sample.undefined(FEW_ROWS)
+    if metric.linear:
+        scores = oriented(metric, _row_scores(metric, probs, predicted.truth))
+        return linear_interval(moments(scores[:, None, :], predicted.groups), [1.0])
+    values = values_per_seed(metric, probs, predicted.truth)
+    spread = with_seed_part(_replicates(metric, probs, predicted), values, seed=RESAMPLING_SEED)
+    return percentile_interval(float(values.mean()), spread, sample)
+
+
+def _replicates(metric: Metric, probs: Floats, predicted: Predicted) -> Floats:
+    return _kept_replicates(metric.name, _Content(probs), _Content(predicted.truth), _Content(predicted.groups))
+
+
+class _Content:
+    """An array as a cache key."""
+
+    def __init__(self, array: np.ndarray[Any, np.dtype[Any]]) -> None:
+        self.array = array
+        self.sha256 = hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Content) and self.sha256 == other.sha256
+
+
+@lru_cache(maxsize=256)
+def _kept_replicates(metric: str, probs: _Content, truth: _Content, groups: _Content) -> Floats:
+    """Resampled scores of one role; several studies share supervisors and ceilings."""
+    return replicates(
+        METRICS[metric], probs.array, truth.array, groups.array, n_resamples=N_RESAMPLES, seed=RESAMPLING_SEED
+    )
+
+
+def _chance(metric: str, shares: Floats) -> float | None:
+    """What a guess scores that knows only the class shares; None for losses."""
+    if metric == "accuracy":
+        return float(shares.max())
+    return {"balanced_accuracy": float(1 / len(shares)), "auroc": 0.5}.get(metric)
+
+
+def _truncated(outcomes: Sequence[Outcome]) -> list[str]:
+    """One line per limit, with the largest share of truncated rows."""
+    worst: dict[int, tuple[int, int]] = {}
+    for outcome in outcomes:
+        for features in cast("list[dict[str, int]]", outcome.record.get("features", [])):
+            limit, found = features["max_tokens"], (features["n_truncated"], features["n_rows"])
+            if found[0] > worst.get(limit, (0, 0))[0]:
+                worst[limit] = found
+    return [
+        f"{n} of {of} rows are longer than {limit} tokens and were truncated (none was dropped)"
+        for limit, (n, of) in sorted(worst.items())
+    ]
+
+
+def _leak(
+    env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], Outcome, Outcome]]
+) -> list[str]:
+    """Whether the supervisor is right on transfer and test rows equally often, as far as the intervals tell."""
+    test = env.test_rows("test")
+    inside, outside, variance = [], [], 0.0
+    for seed, (labels, _, _) in zip(scoring.seeds, runs, strict=True):
+        transfer = env.parts(seed)["transfer"]
+        on_transfer, own = _right(labels, "transfer", transfer, env.task)
+        on_test, other = _right(labels, "test", test, env.task)
+        if on_transfer is None or on_test is None:
+            return []
+        inside.append(on_transfer)
+        outside.append(on_test)
+        variance += (own + other) / len(runs)
+    difference = float(np.mean(inside) - np.mean(outside))
+    if abs(difference) <= math.sqrt(variance):
+        return []
+    found = f"the supervisor is right on {np.mean(inside):.3f} of the transfer rows but on {np.mean(outside):.3f} of the test rows"
+    why = (
+        "the halves leak (near-duplicates, or a group that was not named)"
+        if difference > 0
+        else "the test rows are drawn differently, or the halves differ"
+    )
+    return [f"{found}, more than the intervals allow: {why}"]
+
+
+def _right(labels: Sequence[Outcome], part: str, rows: Rows, task: Task) -> tuple[float | None, float]:
+    """Accuracy of the mean supervisor on a part, and its squared 95 % half width from the rows' groups."""
+    answered = np.logical_and.reduce([np.asarray(one.arrays[f"{part}.answered"]) for one in labels])
+    if answered.sum() < FEWEST_ROWS:
+        return None, 0.0
+    probs = np.mean([_probs(one, part, rows) for one in labels], axis=0)
+    right = (probs.argmax(1) == task.truth(rows))[answered].astype(float)
+    m = moments(right[None, None, :], rows.group_numbers()[answered])
+    return float(right.mean()), float(squared_widths(m)[0, 0, 0])
+
+
+def to_json(estimate: Estimate) -> dict[str, Any]:
+    """All fields; what is not finite becomes None."""
+    fields = dataclasses.asdict(estimate)
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+    }
+
+
+def from_json(fields: Mapping[str, Any]) -> Estimate:
+    """The inverse of `to_json`."""
+    numbers = {name: math.nan if fields[name] is None else float(fields[name]) for name in ("value", "low", "high")}
+    return Estimate(**{**fields, **numbers})

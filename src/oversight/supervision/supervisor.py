@@ -1,0 +1,157 @@
+"""Who labels: a model trained on a little ground truth, people, or a planted fault."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from oversight.errors import InputError
+from oversight.models.backbone import Backbone
+from oversight.models.student import Student
+from oversight.tasks.split import Seed, Split
+from oversight.tasks.task import Floats, Labels, Rows, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervision:
+    """What a supervisor handed over.
+
+    Attributes:
+        labels: one entry per set of rows, in the order asked for.
+        choices: what it chose while it learned, ready for JSON.
+    """
+
+    labels: tuple[Labels, ...]
+    choices: Mapping[str, object]
+
+
+class Supervisor(Protocol):
+    """Labels rows. What it may learn from is `split.weak` with ground truth, nothing else."""
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        ...
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """The frozen networks whose features it reads."""
+        ...
+
+    def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
+        """Label each set of rows in `targets`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The paper's weak supervisor: a small student trained on the weak rows with ground truth."""
+
+    student: Student
+
+    @property
+    def name(self) -> str:
+        """The student's."""
+        return self.student.name
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """The student's."""
+        return self.student.backbones
+
+    def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
+        """Its own choices are made on a grouped tenth of the weak rows."""
+        rows = task.pick(split.weak)
+        fitted = self.student.fit(rows, task.true_labels(rows), seed=seed)
+        labels = tuple(Labels.of(target, fitted.predict(target), source=self.name) for target in targets)
+        return Supervision(labels=labels, choices=fitted.choices)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Labels that exist already, such as people's.
+
+    Attributes:
+        labels: of at least all test rows; transfer rows without an answer are not trained on.
+        name: what the user called them.
+    """
+
+    labels: Labels
+    name: str
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """None."""
+        return ()
+
+    def identity(self) -> dict[str, object]:
+        """By content, whatever the file is called."""
+        return {"row_ids": self.labels.row_ids, "probs": self.labels.probs, "answered": self.labels.answered}
+
+    def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
+        """Joined by id.
+
+        Raises:
+            InputError: a test row has no answer: every role is scored on the same rows.
+        """
+        del seed
+        labels = tuple(self._on(target, task.n_classes) for target in targets)
+        test = self._on(task.pick(split.test), task.n_classes)
+        if not test.answered.all():
+            raise InputError(
+                f"{self.name}: found answers for {int(test.answered.sum())} of {len(split.test)} test rows, expected all "
+                f"(all roles are scored on the same rows); without an answer: {test.row_ids[int(test.answered.argmin())]}"
+            )
+        if not any(one.answered.any() for one in labels):
+            raise InputError(f"{self.name}: found no answer for any row of {task.name}")
+        n_answered = sum(int(one.answered.sum()) for one in labels)
+        return Supervision(labels=labels, choices={"answered": n_answered, "of": sum(map(len, targets))})
+
+    def _on(self, rows: Rows, n_classes: int) -> Labels:
+        position = {row_id: i for i, row_id in enumerate(self.labels.row_ids)}
+        index = np.array([position.get(row_id, -1) for row_id in rows.ids])
+        answered = (index >= 0) & self.labels.answered[np.maximum(index, 0)]
+        probs = np.where(answered[:, None], self.labels.probs[np.maximum(index, 0)], 1 / n_classes)
+        return Labels.of(rows, probs, source=self.name, answered=answered)
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """A planted fault: the truth, with the class of some rows moved to another one at random.
+
+    Attributes:
+        fraction: of rows that are wrong, in [0, 1]; (k - 1) / k is pure chance.
+        confidence: probability given to the class named.
+    """
+
+    fraction: float
+    confidence: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """`flipped:0.25`."""
+        return f"flipped:{self.fraction:g}"
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """None."""
+        return ()
+
+    def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
+        """Which rows are wrong depends on their ids and the seed."""
+        del split
+        labels = tuple(
+            Labels.of(rows, self._noisy(rows, task.truth(rows), task.n_classes, seed), source=self.name) for rows in targets
+        )
+        return Supervision(labels=labels, choices={})
+
+    def _noisy(self, rows: Rows, truth: np.ndarray[tuple[int], np.dtype[np.int64]], k: int, seed: Seed) -> Floats:
+        draws = [hashlib.sha256(f"flip {seed.init} {row_id}".encode()).digest() for row_id in rows.ids]
+        wrong = np.array([int.from_bytes(draw[:7], "big") / 2**56 for draw in draws]) < self.fraction
+        shift = np.array([1 + int.from_bytes(draw[8:12], "big") % (k - 1) for draw in draws])
+        named = np.where(wrong, (truth + shift) % k, truth)
+        return np.where(np.eye(k)[named] > 0, self.confidence, (1 - self.confidence) / (k - 1))
