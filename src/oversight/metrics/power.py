@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtri
 
 from oversight.metrics.checks import Floats, check_range
@@ -56,7 +55,7 @@ def power(
     Args:
         gap: true ceiling - weak, in (0, .5).
         n_test: test rows, at least 2 groups.
-        seeds: training seeds, 1 to 1000.
+        seeds: training seeds, 1 to 100.
         pgr: true PGR, such that the student's accuracy is in (0, 1).
         group_size: rows per group; rows of one group share half of each latent variance.
         seed_sd: standard deviation of one model's expected accuracy over seeds, in [0, .2].
@@ -67,7 +66,7 @@ def power(
     Source: docs/statistics.md.
     """
     check_range("gap", gap, 1e-6, 0.499999)
-    check_range("seeds", seeds, 1, 1000)
+    check_range("seeds", seeds, 1, 100)
     check_range("group_size", group_size, 1, n_test / 2)
     check_range("seed_sd", seed_sd, 0, 0.2)
     weak = min(0.70, 0.75 - gap / 2)
@@ -88,30 +87,30 @@ def power(
 def _draw_studies(p: Floats, seed_variance: Floats, sample: Sample) -> Moments:
     """20,000 studies by normal theory: means and seed variances drawn, row variances known."""
     s, rng = sample.n_seeds, np.random.default_rng(SEED)
-    shared, own = _row_variances(p, sample)
+    shared, own = row_variances(p, sample)
     per_seed = seed_variance + own
-    means = p + _normal(rng, shared + per_seed / s, (DRAWS,))
+    means = p + _normal(rng, shared + per_seed / s)
     v_seed = np.zeros((DRAWS, 3, 3))
     for _ in range(s - 1):
-        away = _normal(rng, per_seed / s, (DRAWS,))
+        away = _normal(rng, per_seed / s)
         v_seed += away[:, :, None] * away[:, None, :] / (s - 1)
     v_rows, v_in, v_int = (np.broadcast_to(v, (DRAWS, 3, 3)) for v in (shared + own / s, shared + own, own / s))
     return Moments(means, v_rows, v_in, v_int, v_seed, sample)
 
 
-def _row_variances(p: Floats, sample: Sample) -> tuple[Floats, Floats]:
+def row_variances(p: Floats, sample: Sample) -> tuple[Floats, Floats]:
     """Variances (3, 3) of accuracies over draws of test groups: the part that seeds share, and the part they do not."""
     size = sample.n / sample.n_groups
     between = A_SHARE + B_SHARE * B_CORRELATION
     within = between + C_SHARE * C_CORRELATION
     shared, total = (
-        (_indicator_covariance(p, latent) + (size - 1) * _indicator_covariance(p, GROUP_SHARE * latent)) / sample.n
+        (indicator_covariance(p, latent) + (size - 1) * indicator_covariance(p, GROUP_SHARE * latent)) / sample.n
         for latent in (between, within)
     )
     return shared, total - shared
 
 
-def _indicator_covariance(p: Floats, correlation: npt.NDArray[np.float64]) -> Floats:
+def indicator_covariance(p: Floats, correlation: Floats) -> Floats:
     """cov(1[X_r < x_r], 1[X_q < x_q]) (r, r) of standard normals, P(X_r < x_r) = p_r.
 
     Integral over t from 0 to the correlation of the bivariate density at (x_r, x_q) (Plackett 1954); p (1 - p) where
@@ -124,10 +123,10 @@ def _indicator_covariance(p: Floats, correlation: npt.NDArray[np.float64]) -> Fl
     exponent = (squares - 2 * t * (x[:, None] * x)[..., None]) / (2 * (1 - t**2))
     density = np.exp(-exponent) / (2 * np.pi * np.sqrt(1 - t**2))
     area = correlation / 2 * (density @ weights)
-    return np.where(correlation >= 1, (p * (1 - p))[:, None], area)
+    return np.where(correlation > 1 - 1e-9, (p * (1 - p))[:, None], area)
 
 
-def _normal(rng: np.random.Generator, covariance: Floats, shape: tuple[int, ...]) -> Floats:
-    """Normal vectors (*shape, r) with a covariance (r, r) that may be singular."""
+def _normal(rng: np.random.Generator, covariance: Floats) -> Floats:
+    """Normal vectors (20,000, r) with a covariance (r, r) that may be singular."""
     values, vectors = np.linalg.eigh(covariance)
-    return rng.standard_normal((*shape, len(values))) * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    return rng.standard_normal((DRAWS, len(values))) * np.sqrt(np.maximum(values, 0)) @ vectors.T

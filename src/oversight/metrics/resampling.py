@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oversight.metrics.checks import Floats, Ints, check_range, check_scored, check_seeds, group_index
-from oversight.metrics.scores import N_BINS, Metric, hard, log_odds, positive_classes
+from oversight.metrics.scores import N_BINS, Metric, hard, positive_classes, ranking
 
 Kernel = Callable[[Floats], Floats]
 """Weights (n, b), one column per resample -> the weighted score (b,)."""
@@ -88,7 +88,7 @@ def _mean_kernel(scores: Floats) -> Kernel:
 
 
 def _auroc_kernel(probs: Floats, labels: Ints) -> Kernel:
-    areas = [_area_kernel(log_odds(probs, c), labels == c) for c in positive_classes(probs.shape[1], labels)]
+    areas = [_area_kernel(ranking(probs, c), labels == c) for c in positive_classes(probs.shape[1], labels)]
 
     def score(weights: Floats) -> Floats:
         if not areas:

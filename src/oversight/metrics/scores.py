@@ -58,11 +58,11 @@ def balanced_accuracy(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 def auroc(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Area under the ROC curve, in [0, 1]: P(score of a positive > score of a negative) + P(equal) / 2.
 
-    The score is the log-odds log p_c - log(1 - p_c), with 1 - p_c summed over the other classes. k = 2: class 1 against
-    class 0. k > 2: unweighted mean of one-vs-rest over the classes present. NaN when only one class is present.
+    k = 2: class 1 against class 0 by the log-odds log p_1 - log p_0. k > 2: unweighted mean, over the classes present,
+    of one-vs-rest by p_c. NaN when only one class is present.
     """
     probs, labels = check_scored(probs, labels)
-    areas = [_area(log_odds(probs, c), labels == c) for c in positive_classes(probs.shape[1], labels)]
+    areas = [_area(ranking(probs, c), labels == c) for c in positive_classes(probs.shape[1], labels)]
     return float(np.mean(areas)) if areas else float("nan")
 
 
@@ -102,10 +102,15 @@ def values_per_seed(metric: Metric, probs: npt.ArrayLike, labels: npt.ArrayLike)
     return np.array([metric.function(one, labels) for one in np.asarray(probs, dtype=np.float64)], dtype=np.float64)
 
 
-def log_odds(probs: Floats, c: int) -> Floats:
-    """Log-odds (n,) of class c: log p_c - log sum of the others; +-inf at probabilities of 1 and 0."""
+def ranking(probs: Floats, c: int) -> Floats:
+    """What rows are ranked by (n,): for k = 2 the log-odds of class c (+-inf at probabilities of 1 and 0), else p_c.
+
+    With k > 2, 1 - p_c is a rounded sum, and log-odds would part rows whose p_c are equal.
+    """
+    if probs.shape[1] > 2:
+        return probs[:, c]
     with np.errstate(divide="ignore"):
-        return np.log(probs[:, c]) - np.log(np.delete(probs, c, axis=1).sum(axis=1))
+        return np.log(probs[:, c]) - np.log(probs[:, 1 - c])
 
 
 def positive_classes(k: int, labels: Ints) -> list[int]:
@@ -138,7 +143,7 @@ def _balanced_rows(probs: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
     """value + n / (k n_c) (correct - recall_c): the score's influence values, with k the classes present."""
     correct, truth = _correct(probs, labels), np.asarray(labels)
     recalls = _recalls(probs, labels)
-    rows = np.full(len(truth), np.mean(list(recalls.values())))
+    rows = np.full(len(truth), np.mean(list(recalls.values())), dtype=np.float64)
     for c, recall in recalls.items():
         mine = truth == c
         rows[mine] += len(truth) / (len(recalls) * mine.sum()) * (correct[mine] - recall)
@@ -153,7 +158,8 @@ def _nll_rows(probs: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
 
 def _brier_rows(probs: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
     probs, labels = check_scored(probs, labels)
-    return np.square(probs - np.eye(probs.shape[1])[labels]).sum(axis=1)
+    squares: Floats = np.square(probs - np.eye(probs.shape[1])[labels])
+    return squares.sum(axis=1)
 
 
 METRICS: dict[str, Metric] = {

@@ -13,7 +13,7 @@ import numpy as np
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone
 from oversight.models.features import features
-from oversight.models.solver import Design
+from oversight.models.solver import SNAPSHOTS, Design, Solution
 from oversight.models.student import Loss, Validation, cross_entropy
 from oversight.tasks.split import Seed, hold_out
 from oversight.tasks.task import Floats, Labels, Rows
@@ -63,7 +63,11 @@ class Probe:
         weights: Floats | None = None,
         seed: Seed,
     ) -> FittedProbe:
-        """See `Student.fit`. The choice is the one with the lowest cross-entropy to the validation labels.
+        """See `Student.fit`.
+
+        Penalty and layer are those whose cross-entropy fit is nearest to the validation labels (in cross-entropy). For
+        any other loss the path from that fit is followed, and left where the choices agree most often with the
+        validation labels, the earliest such place: with a loss that equals cross-entropy, at its start.
 
         Raises:
             InputError: weights with a loss other than cross-entropy, which cannot honour them.
@@ -77,35 +81,48 @@ class Probe:
             kept, held = hold_out(rows, labels.probs.argmax(1), fraction=HELD_OUT, seed=seed.split)
             fit_rows, fit_weights = rows.take(kept), None if weights is None else weights[kept]
             validation = Validation(rows=rows.take(held), labels=labels)
-        tried = self._tried(fit_rows, labels, validation, loss, fit_weights)
-        best = min(tried, key=lambda trial: trial["cross_entropy"])
-        backbone = self.backbone.at(int(best["layer"]))
-        last_rows, last_weights = (rows, weights) if refit else (fit_rows, fit_weights)
-        design = _design(backbone, last_rows, last_weights)
-        solved = design.solve([labels.on(last_rows).probs], [best["penalty"]], loss=loss)
-        return FittedProbe(
-            backbone=backbone,
-            coefficients=solved.coefficients[0],
-            intercepts=solved.intercepts[0],
-            choices={"penalty": best["penalty"], "layer": best["layer"], "tried": tried},
-        )
-
-    def _tried(
-        self, rows: Rows, labels: Labels, validation: Validation, loss: Loss, weights: Floats | None
-    ) -> list[dict[str, float]]:
-        """Cross-entropy to the validation labels, in nats, for every layer and penalty."""
-        targets = labels.on(rows).probs
         valid_rows, valid_labels, _ = answered(validation.rows, validation.labels, None)
+        seen = Validation(rows=valid_rows, labels=valid_labels)
+        tried, fits = self._fits(fit_rows, labels.on(fit_rows).probs, seen, fit_weights)
+        best = min(range(len(tried)), key=lambda i: tried[i]["cross_entropy"])
+        backbone, fit = self.backbone.at(int(tried[best]["layer"])), fits[best]
+        choices: dict[str, object] = {"penalty": tried[best]["penalty"], "layer": tried[best]["layer"], "tried": tried}
+        stop = 0
+        if loss is not cross_entropy:
+            path = _design(backbone, fit_rows, None).path(labels.on(fit_rows).probs, tried[best]["penalty"], loss=loss)
+            agreed = _agreement(path, features(backbone, valid_rows), valid_labels)
+            stop = int(np.argmax(agreed))
+            fit = (path.coefficients[stop], path.intercepts[stop])
+            choices |= {"progress": stop / SNAPSHOTS, "agreement": agreed.tolist()}
+        if refit:
+            again = _design(backbone, rows, weights)
+            solved = (
+                again.solve([labels.probs], [tried[best]["penalty"]])
+                if loss is cross_entropy
+                else again.path(labels.probs, tried[best]["penalty"], loss=loss)
+            )
+            fit = (solved.coefficients[stop], solved.intercepts[stop])
+        return FittedProbe(backbone=backbone, coefficients=fit[0], intercepts=fit[1], choices=choices)
+
+    def _fits(
+        self, rows: Rows, targets: Floats, validation: Validation, weights: Floats | None
+    ) -> tuple[list[dict[str, float]], list[tuple[Floats, Floats]]]:
+        """For every layer and penalty the cross-entropy to the validation labels, in nats, and the fit."""
         tried: list[dict[str, float]] = []
+        fits: list[tuple[Floats, Floats]] = []
         for backbone in self.backbones:
-            solved = _design(backbone, rows, weights).solve([targets] * len(self.penalties), self.penalties, loss=loss)
-            probs = solved.probs(features(backbone, valid_rows))
-            scores = -(valid_labels.probs * np.log(np.maximum(probs, 1e-300))).sum(2).mean(1)
-            tried += [
-                {"layer": backbone.blocks, "penalty": penalty, "cross_entropy": float(score)}
-                for penalty, score in zip(self.penalties, scores, strict=True)
-            ]
-        return tried
+            solved = _design(backbone, rows, weights).solve([targets] * len(self.penalties), self.penalties)
+            probs = solved.probs(features(backbone, validation.rows))
+            scores = -(validation.labels.probs * np.log(np.maximum(probs, 1e-300))).sum(2).mean(1)
+            for i, penalty in enumerate(self.penalties):
+                tried.append({"layer": backbone.blocks, "penalty": penalty, "cross_entropy": float(scores[i])})
+                fits.append((solved.coefficients[i], solved.intercepts[i]))
+        return tried, fits
+
+
+def _agreement(solution: Solution, x: Floats, labels: Labels) -> Floats:
+    """(m,): share of rows whose choice is the one the labels make most probable."""
+    return (solution.probs(x).argmax(2) == labels.probs.argmax(1)).mean(1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,14 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oversight.models.student import Loss, cross_entropy
+from oversight.models.student import Loss
 from oversight.tasks.task import Floats
 
 TOLERANCE = 1e-8
 MOST_ITERATIONS = 2000
 MEMORY = 12
 LINE_STEPS = 8
-SCHEDULE_STEPS = 100
+SCHEDULE_STEPS, SNAPSHOTS = 100, 20
 RANK_FLOOR = 1e-12
 
 
@@ -87,19 +87,26 @@ class Design:
         values, basis = values[kept], basis[:, kept].contiguous()
         return basis, values, self._x @ basis
 
-    def solve(self, targets: Sequence[Floats], penalties: Sequence[float], *, loss: Loss = cross_entropy) -> Solution:
-        """Fit m problems; `targets[i]`, (n, k) probabilities, goes with `penalties[i]`.
-
-        Cross-entropy is convex and solved until the gradient is below TOLERANCE. Any other loss starts at that
-        solution and takes SCHEDULE_STEPS full-batch steps, progress rising from 0 to 1; where the loss's gradient is
-        below tolerance nothing moves, so a loss that equals cross-entropy gives its solution to the last bit.
-        """
+    def solve(self, targets: Sequence[Floats], penalties: Sequence[float]) -> Solution:
+        """Minimise cross-entropy for m problems; `targets[i]`, (n, k) probabilities, goes with `penalties[i]`."""
         problem = _Problem(self, torch.from_numpy(np.stack(targets)), torch.tensor(penalties, dtype=torch.float64))
         u, gradient, iterations = _minimise(problem)
-        if loss is not cross_entropy:
-            u, gradient = _follow(problem, u, loss)
-            iterations += SCHEDULE_STEPS
         return problem.solution(u, gradient, iterations)
+
+    def path(self, targets: Floats, penalty: float, *, loss: Loss) -> Solution:
+        """Follow any loss while progress rises from 0 to 1, starting from the solution of cross-entropy.
+
+        SCHEDULE_STEPS full-batch steps, all rows being one logical batch. Where the gradient is below tolerance nothing
+        moves, so a loss that equals cross-entropy stays at its solution to the last bit.
+
+        Returns:
+            SNAPSHOTS + 1 solutions: entry j is where the path stands at progress j / SNAPSHOTS; entry 0 is the start.
+        """
+        problem = _Problem(self, torch.from_numpy(targets)[None], torch.tensor([penalty], dtype=torch.float64))
+        u, gradient, iterations = _minimise(problem)
+        found = [u, *_follow(problem, u, loss)]
+        norms = torch.cat([gradient, torch.full((SNAPSHOTS,), torch.nan, dtype=torch.float64)])
+        return problem.solution(torch.cat(found), norms, iterations + SCHEDULE_STEPS)
 
 
 class _Problem:
@@ -245,43 +252,44 @@ def _slope_at_zero(problem: _Problem, logits: Tensor, along: Tensor, fixed: Tens
     return (mean * problem.share[None, :, None]).sum((1, 2), keepdim=True) + fixed
 
 
-def _follow(problem: _Problem, u: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """Accelerated steps of length 1 on a loss that changes with progress.
+def _follow(problem: _Problem, u: Tensor, loss: Loss) -> list[Tensor]:
+    """Accelerated steps of length 1 on a loss that changes with progress; where they stand at SNAPSHOTS equal distances.
 
     Length 1 is safe where the loss is cross-entropy to some target distribution, whatever that target may depend on:
-    its curvature is bounded by the scaling. Any other loss is checked: a problem whose objective rises at a step does
-    not take it, takes half steps from then on and drops its momentum.
+    its curvature is bounded by the scaling. Any other loss is checked: a step at which the objective rises is not
+    taken, steps are half as long from then on, and momentum is dropped.
     """
-    length, age = torch.ones(len(u), 1, 1, dtype=torch.float64), torch.zeros(len(u), 1, 1, dtype=torch.float64)
-    previous, gradient = u, torch.zeros_like(u)
+    length, age, previous = 1.0, 0, u
+    found: list[Tensor] = []
     for t in range(SCHEDULE_STEPS):
-        progress = t / (SCHEDULE_STEPS - 1)
+        progress = (t + 1) / SCHEDULE_STEPS
         ahead = u + age / (age + 3) * (u - previous)
         value, slope, bounded = _value_and_slope(problem, ahead, loss, progress)
         gradient = problem.pull(slope, ahead)
-        moving = _dot(gradient, gradient).sqrt() > 2 * TOLERANCE
-        proposed = torch.where(moving, ahead - length * gradient, u)
-        if bounded:
-            worse = torch.zeros_like(moving)
-        else:
-            worse = _values(problem, problem.logits(proposed), proposed, loss, progress) > value + 1e-12
-        length, age = torch.where(worse, length / 2, length), torch.where(worse | ~moving, 0, age + 1)
-        previous, u = u, torch.where(worse, u, proposed)
-    return u, _dot(gradient, gradient).sqrt()[:, 0, 0]
+        if float(gradient.norm()) > 2 * TOLERANCE:
+            proposed = ahead - length * gradient
+            if bounded or _value(problem, problem.logits(proposed), proposed, loss, progress) <= value + 1e-12:
+                previous, u, age = u, proposed, age + 1
+            else:
+                previous, length, age = u, length / 2, 0
+        if (t + 1) % (SCHEDULE_STEPS // SNAPSHOTS) == 0:
+            found.append(u)
+    return found
 
 
-def _value_and_slope(problem: _Problem, u: Tensor, loss: Loss, progress: float) -> tuple[Tensor, Tensor, bool]:
+def _value_and_slope(problem: _Problem, u: Tensor, loss: Loss, progress: float) -> tuple[float, Tensor, bool]:
     """Objective, its gradient in the logits, and whether that is softmax minus a distribution in every row."""
     logits = problem.logits(u).requires_grad_(True)
-    values = _values(problem, logits, u, loss, progress)
-    (slope,) = torch.autograd.grad(values.sum(), logits)
+    data = loss(logits[0], problem.targets[0], progress=progress)
+    (slope,) = torch.autograd.grad(data, logits)
     target = logits.detach().softmax(-1) - slope * slope.shape[1]
     bounded = bool((target > -1e-9).all()) and bool((target.sum(-1) - 1).abs().max() < 1e-9)
-    return values.detach(), slope, bounded
+    return float(data.detach()) + _penalty(problem, u), slope, bounded
 
 
-def _values(problem: _Problem, logits: Tensor, u: Tensor, loss: Loss, progress: float) -> Tensor:
-    """(m, 1, 1): loss plus penalty of each problem."""
-    values = torch.stack([loss(logits[i], problem.targets[i], progress=progress) for i in range(len(u))])
-    penalty = 0.5 * (problem.ridge[:, :, None] * u[:, :-1] ** 2).sum((1, 2))
-    return (values + penalty)[:, None, None]
+def _value(problem: _Problem, logits: Tensor, u: Tensor, loss: Loss, progress: float) -> float:
+    return float(loss(logits[0], problem.targets[0], progress=progress)) + _penalty(problem, u)
+
+
+def _penalty(problem: _Problem, u: Tensor) -> float:
+    return float(0.5 * (problem.ridge[:, :, None] * u[:, :-1] ** 2).sum())

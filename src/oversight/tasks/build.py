@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from oversight.errors import InputError
 from oversight.tasks.columns import PAIR_CLASSES, Cells, Columns, candidate_groups, classes, normalised, read_cells
 from oversight.tasks.records import Records, bad, one_line, shown
 from oversight.tasks.task import Rows, Task, content_id
@@ -77,14 +76,15 @@ def build_task(
     if records_test is not None:
         _check_test_classes(table)
     names = sorted(set(table.labels), key=_class_order)
-    groups = _groups(table)
+    contents = _contents(table)
+    groups = _groups(table, contents)
     warnings += _shared_groups(table, groups) + _conflicts(table)
     index = {value: i for i, value in enumerate(names)}
     labels = [index[value] for value in table.labels] if table.others is None else [int(v) for v in table.labels]
     return Task(
         name=name,
         rows=Rows(
-            ids=_ids(table, labels),
+            ids=_ids(table, contents, labels),
             texts=tuple(table.texts),
             groups=tuple(groups),
             others=None if table.others is None else tuple(table.others),
@@ -121,12 +121,13 @@ def without_overlap(task: Task, other: Task, *, name: str, strict: bool) -> Task
     dropped = [i for i, key in enumerate(ours) if outside[i] and key in shared]
     n_other = sum(key in shared for key in theirs)
     examples = _named(shown(task.rows.texts[i]) for i in dropped)
-    met = f"{n_other} of {len(theirs)} rows of test '{one_line(name)}' also stand in '{one_line(task.name)}'"
+    met = f"{n_other} of {len(theirs)} rows of test '{one_line(name)}'"
     too_many = n_other > MOST_OVERLAP * len(theirs)
     if strict or too_many or len(dropped) == outside.sum():
-        raise InputError(f"{met} outside its test ({examples}); {_allowed(strict)}")
+        raise bad(task.name, found=f"{met} outside its own test too ({examples})", expected=_allowed(strict))
     kept = np.setdiff1d(np.arange(len(task)), dropped)
-    return task.take(kept, warnings=[f"{met}: {_count(len(dropped), 'row')} dropped from it ({examples})"])
+    warning = f"{met} also stand in the task: {_count(len(dropped), 'row')} dropped from the task ({examples})"
+    return task.take(kept, warnings=[warning])
 
 
 def _check_alike(parts: Sequence[Cells]) -> None:
@@ -182,19 +183,19 @@ def _drop_overlap(table: _Table, *, strict: bool) -> tuple[_Table, list[str]]:
         return table, []
     keys = {table.keys[i] for i in shared}
     dropped = [i for i, key in enumerate(table.keys) if not table.is_test[i] and key in keys]
-    met = f"{len(shared)} of {n_test} test rows also stand in train"
+    met = f"{len(shared)} of {n_test} test rows"
     file = table.places[dropped[0]].rpartition(":")[0]
     rows = "row" if len(dropped) == 1 else "rows"
-    examples = f"{rows} {_named(table.places[i].rpartition(':')[2] for i in dropped)} of {file}"
+    examples = f"{rows} {_named(table.places[i].rpartition(':')[2] for i in dropped)}"
     if strict or len(shared) > MOST_OVERLAP * n_test:
-        raise InputError(f"{met} ({examples}); {_allowed(strict)}")
+        raise bad(file, found=f"{met} here too ({examples})", expected=_allowed(strict))
     gone = set(dropped)
     kept = table.take([i for i in range(len(table)) if i not in gone])
-    return kept, [f"{met}: {_count(len(dropped), 'row')} dropped from train ({examples})"]
+    return kept, [f"{met} also stand in train: {_count(len(dropped), 'row')} dropped from train ({examples} of {file})"]
 
 
 def _allowed(strict: bool) -> str:
-    return "expected none (--strict)" if strict else f"expected at most {MOST_OVERLAP:.0%} of the test rows"
+    return "none (--strict)" if strict else f"at most {MOST_OVERLAP:.0%} of the test rows"
 
 
 def _count(n: int, noun: str) -> str:
@@ -223,7 +224,7 @@ def _check_test_classes(table: _Table) -> None:
             raise bad(table.places[i], found=found, expected=f"a class of train ({known})")
 
 
-def _groups(table: _Table) -> list[str]:
+def _groups(table: _Table, contents: Sequence[str]) -> list[str]:
     """n group names; rows with equal keys share a group.
 
     Without a group column the group is the smallest content id of the duplicates; with one, groups that share a
@@ -231,7 +232,7 @@ def _groups(table: _Table) -> list[str]:
     """
     if table.groups is None:
         smallest: dict[Key, str] = {}
-        for key, content in zip(table.keys, _contents(table), strict=True):
+        for key, content in zip(table.keys, contents, strict=True):
             smallest[key] = min(content, smallest.get(key, content))
         return [smallest[key] for key in table.keys]
     parent = {group: group for group in table.groups}
@@ -281,15 +282,15 @@ def _conflicts(table: _Table) -> list[str]:
     return [f"{len(differ)} {noun} there with different labels, e.g. {where}"]
 
 
-def _ids(table: _Table, labels: Sequence[int]) -> tuple[str, ...]:
+def _ids(table: _Table, contents: Sequence[str], labels: Sequence[int]) -> tuple[str, ...]:
     """Content ids; the second and later copies end in `#1`, `#2`, counted in an order that the file has no part in."""
-    ids = _contents(table)
+    ids = list(contents)
     copies: dict[str, list[int]] = defaultdict(list)
-    for i, content in enumerate(ids):
+    for i, content in enumerate(contents):
         copies[content].append(i)
+    names = table.difficulty or [""] * len(ids)
     for content, rows in copies.items():
-        names = table.difficulty or [""] * len(ids)
-        ordered = sorted(rows, key=lambda i: (table.is_test[i], labels[i], names[i])) if len(rows) > 1 else rows
+        ordered = sorted(rows, key=lambda i: (table.is_test[i], labels[i], names[i]))
         for j, i in enumerate(ordered[1:], 1):
             ids[i] = f"{content}#{j}"
     return tuple(ids)

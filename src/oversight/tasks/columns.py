@@ -200,7 +200,8 @@ def _present(records: Records, column: str) -> list[object]:
     values = [_dig(record, column) for record in records.fields]
     for i, value in enumerate(values):
         if value is None or value != value or (isinstance(value, str) and not value.strip()):
-            found = f"no '{one_line(column)}'" if value is None else f"'{one_line(column)}' {shown(value)}"
+            empty = "no" if value is None else "an empty" if isinstance(value, str) else "NaN as"
+            found = f"{empty} '{one_line(column)}'"
             raise bad(records.at(i), found=found, expected="a value in every row")
     return values
 
@@ -211,9 +212,7 @@ def _texts(records: Records, column: str, *, may_be_empty: bool = False) -> list
     for i, record in enumerate(records.fields):
         text = _dig(record, column)
         if not isinstance(text, str):
-            found = (
-                f"no '{one_line(column)}'" if text is None else f"'{one_line(column)}' {described(text)}"
-            )
+            found = f"no '{one_line(column)}'" if text is None else f"'{one_line(column)}' {described(text)}"
             raise bad(records.at(i), found=found, expected="a string")
         if not may_be_empty and (not text or text.isspace()):
             raise bad(records.at(i), found=f"an empty '{one_line(column)}'", expected="a text")

@@ -12,8 +12,6 @@ from oversight.tasks.columns import FIND, Columns
 from oversight.tasks.records import READERS, bad, one_line, read_records, unreadable
 from oversight.tasks.task import Task
 
-PARTS = ("train", "test")
-
 
 def load_files(path: str | Path, *, columns: Columns = FIND, strict: bool = False) -> Task:
     """Load a task from a file, or from a directory that holds `train.*` and `test.*`.
@@ -27,12 +25,7 @@ def load_files(path: str | Path, *, columns: Columns = FIND, strict: bool = Fals
         InputError: one line with file, row, what was found and what was expected.
     """
     place = Path(path)
-    if place.is_dir():
-        train, test = (_part(place, part) for part in PARTS)
-    elif place.exists():
-        train, test = place, None
-    else:
-        raise _missing(place)
+    train, test = _files(place)
     return build_task(
         str(path),
         read_records(train),
@@ -41,6 +34,19 @@ def load_files(path: str | Path, *, columns: Columns = FIND, strict: bool = Fals
         strict=strict,
         source=str(path),
     )
+
+
+def _files(place: Path) -> tuple[Path, Path | None]:
+    """The file to learn from and the test file, if the place is a directory that holds one."""
+    try:
+        is_directory, exists = place.is_dir(), place.exists()
+    except OSError as error:
+        raise unreadable(place, error) from None
+    if is_directory:
+        return _part(place, "train"), _part(place, "test")
+    if not exists:
+        raise _missing(place)
+    return place, None
 
 
 def _part(folder: Path, part: str) -> Path:

@@ -90,7 +90,11 @@ def read_records(path: Path) -> Records:
     """
     ending = ending_of(path)
     if ending is None:
-        raise bad(path, found=f"the ending '{path.suffix}'" if path.suffix else "no ending", expected=f"one of {', '.join(READERS)}")
+        raise bad(
+            path,
+            found=f"the ending '{path.suffix}'" if path.suffix else "no ending",
+            expected=f"one of {', '.join(READERS)}",
+        )
     return collect(str(path), READERS[ending](path), typed=not ending.startswith(".csv"))
 
 

@@ -1,0 +1,87 @@
+"""Test rows on which student and supervisor disagree, and who was right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oversight.reports.words import clean
+
+if TYPE_CHECKING:
+    from oversight.studies.result import Result, Study, TestRows
+
+MOST_STUDIES, MOST_ROWS = 3, 12
+TEXT_LIMIT = 320
+STUDENT, SUPERVISOR = "student", "supervisor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One disagreement.
+
+    Attributes:
+        row_id, text, truth: the row; text shortened to TEXT_LIMIT characters.
+        weak, student: mean over seeds of their probability of the true class.
+        right: student or supervisor.
+    """
+
+    row_id: str
+    text: str
+    truth: str
+    weak: float
+    student: float
+    right: str
+
+
+def studies_with_examples(result: Result) -> list[tuple[Study, list[Example]]]:
+    """At most MOST_STUDIES studies, those whose student agrees least with its supervisor, in the order given."""
+    if result.rows_of is None:
+        return []
+    order = sorted(range(len(result.studies)), key=lambda i: (_agreement(result.studies[i]), i))
+    chosen = [result.studies[i] for i in sorted(order[:MOST_STUDIES])]
+    found = [(study, examples(result.rows(study))) for study in chosen]
+    return [(study, rows) for study, rows in found if rows]
+
+
+def _agreement(study: Study) -> float:
+    value = study.agreement["all"].value
+    return value if np.isfinite(value) else 1.0
+
+
+def examples(rows: TestRows, *, most: int = MOST_ROWS) -> list[Example]:
+    """Rows where exactly one of the two is right: half for the student, half for the supervisor, where there are enough.
+
+    Choices are those of the mean probabilities over seeds. Largest disagreement first: the mean over seeds of the total
+    variation sum_c |weak_c - student_c| / 2; ties by row id.
+    """
+    weak, student = (np.asarray(rows.probs[role], dtype=np.float64) for role in ("weak", "student"))
+    apart = np.abs(weak.mean(axis=0) - student.mean(axis=0)).sum(axis=1) / 2
+    if len(weak) == len(student):
+        apart = np.abs(weak - student).sum(axis=2).mean(axis=0) / 2
+    weak_mean, student_mean = weak.mean(axis=0), student.mean(axis=0)
+    weak_right = weak_mean.argmax(axis=1) == rows.truth
+    student_right = student_mean.argmax(axis=1) == rows.truth
+    order = sorted(range(len(rows.ids)), key=lambda i: (-round(float(apart[i]), 12), rows.ids[i]))
+    for_student = [i for i in order if student_right[i] and not weak_right[i]]
+    for_weak = [i for i in order if weak_right[i] and not student_right[i]]
+    n_student, n_weak = _shares(len(for_student), len(for_weak), most)
+    picked = [(i, STUDENT) for i in for_student[:n_student]] + [(i, SUPERVISOR) for i in for_weak[:n_weak]]
+    return [
+        Example(
+            row_id=clean(rows.ids[i]),
+            text=clean(rows.texts[i], limit=TEXT_LIMIT),
+            truth=clean(rows.class_names[rows.truth[i]]),
+            weak=float(weak_mean[i, rows.truth[i]]),
+            student=float(student_mean[i, rows.truth[i]]),
+            right=right,
+        )
+        for i, right in picked
+    ]
+
+
+def _shares(first: int, second: int, most: int) -> tuple[int, int]:
+    """Half each; what one lacks the other may use."""
+    a = min(first, max(most // 2, most - second))
+    return a, min(second, most - a)

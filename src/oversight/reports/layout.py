@@ -1,0 +1,110 @@
+"""Which numbers stand where: studies sorted into sheets (one per test set) and panels (one per method)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from oversight.reports.words import clean, method, unique
+
+if TYPE_CHECKING:
+    from oversight.studies.result import Result, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One pair of axes: scores above, PGR below.
+
+    Attributes:
+        title: the method, empty when it is on the x axis.
+        axis: what the x axis holds: student, method or supervisor.
+        ticks: m names on the x axis.
+        series: by supervisor, m studies, None where there is none.
+    """
+
+    title: str
+    axis: str
+    ticks: tuple[str, ...]
+    series: Mapping[str, tuple[Study | None, ...]]
+
+    @property
+    def studies(self) -> tuple[Study, ...]:
+        """All studies of the panel."""
+        return tuple(study for row in self.series.values() for study in row if study is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """The figure of one task, test set and metric.
+
+    Attributes:
+        task, test, metric: which.
+        panels: left to right.
+        supervisors: all of the result, so that a colour means the same everywhere.
+    """
+
+    task: str
+    test: str
+    metric: str
+    panels: tuple[Panel, ...]
+    supervisors: tuple[str, ...]
+
+    @property
+    def studies(self) -> tuple[Study, ...]:
+        """All studies of the sheet."""
+        return tuple(study for panel in self.panels for study in panel.studies)
+
+
+def sheets(result: Result) -> tuple[Sheet, ...]:
+    """Studies by task, test set and metric, in the order given."""
+    found: dict[tuple[str, str, str], list[Study]] = {}
+    for study in result.studies:
+        found.setdefault((study.task, study.test, study.metric), []).append(study)
+    supervisors = tuple(unique(clean(study.weak_model) for study in result.studies))
+    return tuple(
+        Sheet(task=task, test=test, metric=metric, panels=_panels(studies), supervisors=supervisors)
+        for (task, test, metric), studies in found.items()
+    )
+
+
+def _panels(studies: list[Study]) -> tuple[Panel, ...]:
+    """Students on the x axis where there are several, else methods, else supervisors."""
+    variants = _variants(studies)
+    ways = unique(variants)
+    students = unique(clean(study.strong_model) for study in studies)
+    if len(students) > 1:
+        return tuple(
+            _panel(way, "student", students, [(s, clean(s.strong_model)) for s, v in _zip(studies, variants) if v == way])
+            for way in ways
+        )
+    if len(ways) > 1:
+        return (_panel("", "method", ways, _zip(studies, variants)),)
+    weak = [clean(study.weak_model) for study in studies]
+    return (_panel(ways[0], "supervisor", unique(weak), _zip(studies, weak)),)
+
+
+def _zip(studies: list[Study], names: list[str]) -> list[tuple[Study, str]]:
+    return list(zip(studies, names, strict=True))
+
+
+def _variants(studies: list[Study]) -> list[str]:
+    """The method of each study, with `train` where that differs, and a number where all names repeat."""
+    trains = len({study.train for study in studies}) > 1
+    seen: dict[tuple[str, str, str], int] = {}
+    names: list[str] = []
+    for study in studies:
+        name = f"{method(study)}, {clean(study.train)}" if trains else method(study)
+        key = (clean(study.weak_model), clean(study.strong_model), name)
+        seen[key] = seen.get(key, 0) + 1
+        names.append(name if seen[key] == 1 else f"{name} #{seen[key]}")
+    return names
+
+
+def _panel(title: str, axis: str, ticks: list[str], placed: list[tuple[Study, str]]) -> Panel:
+    rows: dict[str, list[Study | None]] = {}
+    for study, tick in placed:
+        row = rows.setdefault(clean(study.weak_model), [None] * len(ticks))
+        row[ticks.index(tick)] = study
+    series = {name: tuple(row) for name, row in rows.items()}
+    return Panel(title=title, axis=axis, ticks=tuple(ticks), series=series)

@@ -1,0 +1,260 @@
+"""The parts of the page, each a function from a result to markup; one without content is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from oversight.reports.examples import STUDENT, Example, studies_with_examples
+from oversight.reports.figures import Drawing, as_svg
+from oversight.reports.markup import Raw, bullets, details, el, join, section, table
+from oversight.reports.verdicts import overview, sentence
+from oversight.reports.words import (
+    NO_INTERVAL,
+    ROLES,
+    UNDEFINED,
+    bounded,
+    clean,
+    context,
+    digits_of,
+    fact,
+    finite,
+    higher_is_better,
+    interval,
+    main_estimates,
+    method,
+    notes,
+    number,
+    plural,
+    title,
+    unique,
+    value_of,
+    warnings,
+    why,
+)
+
+if TYPE_CHECKING:
+    from oversight.metrics.intervals import Estimate
+    from oversight.studies.result import Result, Study
+
+NONE = Raw("")
+ARROW = "→"
+OPEN_SENTENCES, SHORT_PAIR = 6, 28
+AGREEMENT = {"all": "all rows", "weak_right": "where it is right", "weak_wrong": "where it is wrong"}
+
+
+def cell(estimate: Estimate, digits: int = 3) -> Raw:
+    """The value, its interval smaller beside it; or `undefined` and the reason."""
+    if not finite(estimate):
+        reason = f": {why(estimate)}" if why(estimate) else ""
+        return el("span", UNDEFINED + reason, class_="ov-undefined")
+    bounds = interval(estimate)
+    reason = NONE if bounded(estimate) else el("span", f" {why(estimate)}", class_="ov-undefined")
+    value = el("span", value_of(estimate, digits), class_="ov-value")
+    return join([el("span", value, " ", el("span", bounds, class_="ov-interval"), class_="ov-number"), reason])
+
+
+def name_of(study: Study, result: Result) -> Raw:
+    """Supervisor, arrow, student; below it the method and what else differs."""
+    pair = f"{clean(study.weak_model)} {ARROW} {clean(study.strong_model)}"
+    extra = [f"{name} {clean(getattr(study, name))}" for name in context(result)]
+    oracle = el("span", "oracle", class_="ov-badge", title="this method saw ground truth") if study.oracle else NONE
+    below = el("span", ", ".join([clean(study.method), *extra]), class_="ov-below")
+    short = len(pair) <= SHORT_PAIR
+    return join([el("span", pair, class_="ov-short" if short else False), " ", below, oracle])
+
+
+def demo_notes(result: Result) -> Raw:
+    """Conclusions in plain language, where there are any."""
+    found = result.about.get("demo_notes") or []
+    return bullets((clean(one) for one in found), class_="ov-conclusions") if found else NONE
+
+
+def summary(result: Result) -> Raw:
+    """A sentence per study; many of them fold away under an overview."""
+    sentences = [sentence(study) for study in result.studies]
+    if len(sentences) == 1:
+        return el("p", sentences[0], class_="ov-lead")
+    if len(sentences) <= OPEN_SENTENCES:
+        return join([el("p", overview(result), class_="ov-lead"), bullets(sentences)])
+    return join([el("p", overview(result), class_="ov-lead"), details("Each study in a sentence", bullets(sentences))])
+
+
+def warning_box(result: Result) -> Raw:
+    """Every warning, before any number."""
+    found = warnings(result)
+    if not found:
+        return NONE
+    heading = el("p", el("strong", plural(len(found), "warning")))
+    return el("aside", heading, bullets(found), class_="ov-warnings", aria_label="warnings")
+
+
+def figures(result: Result) -> Raw:
+    """The drawings, those of one test set beside each other where there is room."""
+    drawings = as_svg(result)
+    headings = unique(one.heading for one in drawings)
+    blocks: list[Raw] = []
+    for heading in headings:
+        shown = [_figure(one) for one in drawings if one.heading == heading]
+        name = el("h3", heading) if len(headings) > 1 else NONE
+        blocks.append(join([name, el("div", *shown, class_="ov-figures")]))
+    undefined = any(not finite(study.pgr) for study in result.studies) and len(result.studies) > 1
+    hollow = " A hollow mark with n.d. on the lower edge: PGR is not defined." if undefined else ""
+    note = f"Bars are 95 % intervals. PGR 0 is the supervisor's level, 1 the ceiling's.{hollow}"
+    return join([*blocks, el("p", note, class_="ov-note")]) if blocks else NONE
+
+
+def _figure(drawing: Drawing) -> Raw:
+    return el("figure", Raw(drawing.svg), el("figcaption", drawing.title))
+
+
+def main_table(result: Result) -> Raw:
+    """One row per study: the scores, gap, gain and PGR, and underneath what the numbers rest on."""
+    head = ["supervisor → student, method", *ROLES, "gap", "gain", "PGR"]
+    rows: list[list[Raw]] = []
+    for study in result.studies:
+        numbers = main_estimates(study)
+        ordered = {**{name: numbers[name] for name in (*ROLES, "gap")}, "gain": study.gain, "PGR": study.pgr}
+        rows.append([name_of(study, result), *(cell(one, digits_of(name)) for name, one in ordered.items())])
+    tests = unique(f"{label}: {text}" for label, text in notes(result) if label != NO_INTERVAL)
+    caption = "Test scores, gap (ceiling - weak), gain (student - weak) and PGR"
+    return join([table(caption, head, rows, class_="ov-main"), bullets(tests, class_="ov-note")])
+
+
+def ledger(result: Result) -> Raw:
+    """How often the student agrees with its supervisor, and how that splits by whether the supervisor is right."""
+    rows = [[name_of(s, result), *(cell(s.agreement[key]) for key in AGREEMENT)] for s in result.studies]
+    text = (
+        "A student that copies its supervisor agrees with it everywhere. One that knows better agrees where the "
+        "supervisor is right and departs from it where it is wrong."
+    )
+    head = ["supervisor → student, method", *AGREEMENT.values()]
+    return section("Agreement with the supervisor", el("p", text), table("Share of rows on which the student agrees", head, rows))
+
+
+def all_metrics(result: Result) -> Raw:
+    """Every metric of every role."""
+    names = unique(name for study in result.studies for role in ROLES for name in study.scores[role])
+    head = ["study", "role", *(f"{clean(name)} {'↑' if higher_is_better(name) else '↓'}" for name in names)]
+    rows: list[list[str]] = []
+    for study in result.studies:
+        for role in ROLES:
+            scores = study.scores[role]
+            rows.append([name_of(study, result), role, *(cell(scores[n]) if n in scores else "-" for n in names)])
+    caption = "All metrics by role; ↑ more is better, ↓ less is better"
+    return details("All metrics", table(caption, head, rows))
+
+
+def choices(result: Result) -> Raw:
+    """What was chosen while fitting, by role and seed."""
+    rows = [
+        [name_of(study, result), role, _fits(fits, study.seeds)]
+        for study in result.studies
+        for role, fits in study.choices.items()
+        if any(fits)
+    ]
+    if not rows:
+        return NONE
+    text = "Made on validation rows only: by weak labels for the student, by true labels for supervisor and ceiling."
+    return details("Choices made while fitting", el("p", text), table("Choices by role and seed", ["study", "role", "chosen"], rows))
+
+
+def _fits(fits: Sequence[Mapping[str, Any]], seeds: int) -> Raw:
+    """One line per seed, or a single one where all seeds chose the same."""
+    lines = [fact(one) for one in fits]
+    if len(lines) > 1 and len(set(lines)) == 1:
+        return el("span", f"all {len(lines)}: {lines[0]}")
+    label = "seed" if len(lines) == seeds else "fit"
+    return bullets((f"{label} {i}: {line}" for i, line in enumerate(lines)), class_="ov-plain")
+
+
+def disagreements(result: Result) -> Raw:
+    """Rows to read: where student and supervisor differ, and who was right."""
+    found = studies_with_examples(result)
+    if not found:
+        return NONE
+    text = (
+        "The rows of the test set on which the two differ most and one of them is right, half of them for each where "
+        "there are enough. Probabilities of the true class, mean over seeds. They are chosen to be read, not counted."
+    )
+    return section("Where they disagree", el("p", text), *(_examples(study, rows, result) for study, rows in found))
+
+
+def _examples(study: Study, rows: Iterable[Example], result: Result) -> Raw:
+    """Cards rather than a table: texts are long, and phones are narrow."""
+    cards: list[Raw] = []
+    for one in rows:
+        right = el("span", f"{one.right} right", class_="ov-student" if one.right == STUDENT else "ov-supervisor")
+        facts = join(["true class: ", el("bdi", one.truth), f"; supervisor {number(one.weak)}, student {number(one.student)}"])
+        text = el("p", one.text, class_="ov-text", dir="auto")
+        cards.append(join([text, el("p", facts, " ", right, class_="ov-facts")]))
+    return join([el("h3", title(study, context(result), ARROW)), bullets(cards, class_="ov-cards")])
+
+
+HOW_TO_READ = (
+    ("Supervisor (weak)", "the weak model, trained on ground truth of its own part of the rows; it labels the rest."),
+    ("Student", "the strong model, trained on the supervisor's labels only. It never sees ground truth."),
+    ("Ceiling", "the same strong model, trained on ground truth of the rows that the student's training used."),
+    ("Gap and gain", "ceiling minus weak, and student minus weak. For losses the sign is changed: positive is better."),
+    (
+        "PGR",
+        "performance gap recovered: gain divided by gap. 0: no better than the supervisor; 1: as good as the ceiling. "
+        "It may be below 0 or above 1 and is never cut off.",
+    ),
+    (
+        "Interval",
+        "95 %. With several seeds it covers new seeds and new test rows, drawn by group where rows belong together; "
+        "with one seed only new test rows, for these trained models.",
+    ),
+    (
+        "Undefined",
+        "a ratio needs a gap. Where the ceiling is not shown to be above the supervisor, or there are too few groups for "
+        "the interval to be trusted, PGR has no value here, whatever the division would give.",
+    ),
+    ("Chance", "the score of a guess that knows only the shares of the classes."),
+    ("Oracle", "a method that saw ground truth. It bounds what is possible and is no way to train."),
+)
+
+
+def how_to_read() -> Raw:
+    """What the words mean."""
+    items = [part for word, text in HOW_TO_READ for part in (el("dt", word), el("dd", text))]
+    return section("How to read this", el("dl", *items))
+
+
+def provenance(result: Result) -> Raw:
+    """What made this: command, versions, time, store, keys."""
+    about = result.about
+    items: list[tuple[str, str]] = []
+    if about.get("command"):
+        items.append(("Command", el("pre", el("code", clean(about["command"])))))
+    if about.get("versions"):
+        items.append(("Versions", ", ".join(f"{clean(name)} {clean(v)}" for name, v in about["versions"].items())))
+    if about.get("seconds") is not None:
+        items.append(("Time", f"{number(float(about['seconds']), 1)} seconds"))
+    if about.get("store"):
+        items.append(("Store", el("code", clean(about["store"]))))
+    listed = el("dl", *(part for word, text in items for part in (el("dt", word), el("dd", text)))) if items else NONE
+    parts = [part for part in (listed, _keys(result)) if part]
+    return section("Where this comes from", *parts) if parts else NONE
+
+
+def _keys(result: Result) -> Raw:
+    rows = [
+        [name_of(study, result), role, bullets((el("code", clean(key)) for key in keys), class_="ov-plain")]
+        for study in result.studies
+        for role, keys in study.keys.items()
+        if keys
+    ]
+    return details("Keys of the predictions in the store", table("Keys by role and seed", ["study", "role", "keys"], rows)) if rows else NONE
+
+
+def page_title(result: Result) -> str:
+    """The heading: what was studied, by name."""
+    if not result.studies:
+        return "No studies"
+    if len(result.studies) == 1:
+        study = result.studies[0]
+        return f"{clean(study.task)}: {clean(study.weak_model)} {ARROW} {clean(study.strong_model)}, {method(study)}"
+    tasks = ", ".join(unique(clean(study.task) for study in result.studies))
+    return f"{tasks}: {len(result.studies)} weak-to-strong studies"

@@ -1,0 +1,209 @@
+"""Numbers, names and verdicts in words: the one place that decides how a result reads."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from oversight.metrics.intervals import Estimate
+from oversight.metrics.scores import METRICS
+
+if TYPE_CHECKING:
+    from oversight.studies.result import Result, Study
+
+ROLES = ("weak", "student", "ceiling")
+COLUMNS = (*ROLES, "gap", "PGR")
+UNDEFINED = "undefined"
+NO_INTERVAL = "no interval"
+ARROW = "->"
+ORACLE = "(oracle)"
+UNSAFE = re.compile("[\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+SMALLEST_DIGITS, MOST_DIGITS = 2, 5
+STEPS_IN_WIDTH = 2.5
+
+
+def clean(text: object, *, limit: int | None = None) -> str:
+    """One line without control or bidi characters, lone surrogates or runs of blanks; beyond limit: an ellipsis."""
+    plain = str(text).encode("utf-8", "replace").decode("utf-8")
+    kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in UNSAFE.sub("", plain))
+    line = re.sub(r"\s+", " ", "".join(kept)).strip()
+    return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A fixed number of decimals, never `-0.000`; `undefined` for what is not finite."""
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def finite(estimate: Estimate) -> bool:
+    """Whether there is a value to show, with or without an interval."""
+    return math.isfinite(estimate.value)
+
+
+def bounded(estimate: Estimate) -> bool:
+    """Whether there is an interval to show."""
+    return finite(estimate) and math.isfinite(estimate.low) and math.isfinite(estimate.high)
+
+
+def interval(estimate: Estimate) -> str:
+    """`[0.69, 0.73]`, with more decimals where two would hide the width or show a bound as zero that is not."""
+    if not bounded(estimate):
+        return f"[{NO_INTERVAL}]"
+    digits = _interval_digits(estimate.low, estimate.high)
+    return f"[{number(estimate.low, digits)}, {number(estimate.high, digits)}]"
+
+
+def _interval_digits(low: float, high: float) -> int:
+    for digits in range(SMALLEST_DIGITS, MOST_DIGITS):
+        visible = all(bound == 0 or float(f"{bound:.{digits}f}") != 0 for bound in (low, high))
+        if visible and (high == low or high - low >= STEPS_IN_WIDTH * 10.0**-digits):
+            return digits
+    return MOST_DIGITS
+
+
+def why(estimate: Estimate) -> str:
+    """The reason for what is missing, or nothing."""
+    return clean(estimate.reason or "").removesuffix(f": {NO_INTERVAL}")
+
+
+def value_of(estimate: Estimate, digits: int = 3) -> str:
+    """The number alone, with at least as many decimals as its interval shows."""
+    if bounded(estimate):
+        digits = max(digits, _interval_digits(estimate.low, estimate.high))
+    return number(estimate.value, digits)
+
+
+def shown(estimate: Estimate, digits: int = 3) -> str:
+    """`0.712 [0.69, 0.73]`, or `undefined: the gap is within noise`."""
+    if finite(estimate):
+        return f"{value_of(estimate, digits)} {interval(estimate)}"
+    return f"{UNDEFINED}: {why(estimate)}" if why(estimate) else UNDEFINED
+
+
+def digits_of(column: str) -> int:
+    """Decimals of a column's values."""
+    return 2 if column == "PGR" else 3
+
+
+def main_estimates(study: Study) -> dict[str, Estimate]:
+    """The five numbers of a study, by column."""
+    return {**{role: study.score(role) for role in ROLES}, "gap": study.gap, "PGR": study.pgr}
+
+
+def pair(study: Study, arrow: str = ARROW) -> str:
+    """`bow -> minilm@4`."""
+    return f"{clean(study.weak_model)} {arrow} {clean(study.strong_model)}"
+
+
+def method(study: Study) -> str:
+    """The method's name; one that saw ground truth is marked."""
+    return f"{clean(study.method)} {ORACLE}" if study.oracle else clean(study.method)
+
+
+def context(result: Result) -> tuple[str, ...]:
+    """Which of task, train and test differ between studies and so need naming in each row."""
+    return tuple(name for name in ("task", "train", "test") if len({getattr(s, name) for s in result.studies}) > 1)
+
+
+def title(study: Study, names: Iterable[str] = (), arrow: str = ARROW) -> str:
+    """`bow -> minilm@4, confidence`, and whatever else tells this study from the others."""
+    extra = [f"{name} {clean(getattr(study, name))}" for name in names]
+    return ", ".join([pair(study, arrow), method(study), *extra])
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric is better; unknown metrics count as such."""
+    return METRICS[metric].higher_is_better if metric in METRICS else True
+
+
+def metric_name(metric: str) -> str:
+    """`accuracy`, or `nll (lower is better)`."""
+    name = clean(metric).replace("_", " ")
+    return name if higher_is_better(metric) else f"{name} (lower is better)"
+
+
+def unique(items: Iterable[str]) -> list[str]:
+    """Without repeats, in order."""
+    return list(dict.fromkeys(items))
+
+
+def warnings(result: Result) -> list[str]:
+    """Every warning once, with the number of studies it concerns unless it concerns all."""
+    counts: dict[str, int] = {}
+    for study in result.studies:
+        for text in unique(clean(one) for one in study.warnings):
+            counts[text] = counts.get(text, 0) + 1
+    total = len(result.studies)
+    return [text if n == total else f"{text} ({n} of {total} studies)" for text, n in counts.items()]
+
+
+def plural(n: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def test_facts(study: Study) -> str:
+    """`812 rows in 203 groups, 5 seeds, chance 0.500`."""
+    # A loss has no chance level: the field may then be None, whatever its type says.
+    chance: float | None = study.chance
+    facts = f"{plural(study.n_test, 'row')} in {plural(study.n_groups, 'group')}, {plural(study.seeds, 'seed')}"
+    return f"{facts}, chance {number(chance)}" if chance is not None and math.isfinite(chance) else facts
+
+
+def notes(result: Result) -> list[tuple[str, str]]:
+    """What stands under a table, as (label, text): metric, test rows, what intervals cover, what is missing and why."""
+    names = context(result)
+    several = [name for name in ("task", "test") if name in names]
+    lines = [("metric", text) for text in unique(_metric_note(s.metric) for s in result.studies)]
+    for study in result.studies:
+        place = "".join(f"{clean(getattr(study, name))}: " for name in several)
+        lines.append(("test", place + test_facts(study)))
+    covered = unique(study.score("student").covers for study in result.studies)
+    lines += [("intervals", f"95 %, covering {text}") for text in covered]
+    if any(study.oracle for study in result.studies):
+        lines.append(("oracle", f"methods marked {ORACLE} saw ground truth"))
+    for study in result.studies:
+        for estimate in main_estimates(study).values():
+            if finite(estimate) and not bounded(estimate):
+                lines.append((NO_INTERVAL, why(estimate)))
+    return list(dict.fromkeys(lines))
+
+
+def _metric_note(metric: str) -> str:
+    if higher_is_better(metric):
+        return metric_name(metric)
+    return f"{metric_name(metric)}; gap and PGR are counted so that positive means better"
+
+
+def pooled_counts(result: Result) -> Mapping[str, int]:
+    """How many studies there are, have a PGR, and are shown above or below their supervisor."""
+    gains = [study.gain for study in result.studies]
+    return {
+        "studies": len(result.studies),
+        "defined": sum(finite(study.pgr) for study in result.studies),
+        "above": sum(bounded(gain) and gain.low > 0 for gain in gains),
+        "below": sum(bounded(gain) and gain.high < 0 for gain in gains),
+    }
+
+
+def fact(value: Any) -> str:
+    """A configuration value in few characters: six digits for numbers, a count for a list of records."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else UNDEFINED
+    if isinstance(value, Mapping):
+        return ", ".join(f"{clean(name)}: {fact(one)}" for name, one in value.items()) or "-"
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        if value and all(isinstance(one, Mapping) for one in value):
+            return str(len(value))
+        return ", ".join(fact(one) for one in value) or "-"
+    return clean(value)

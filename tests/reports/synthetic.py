@@ -1,0 +1,134 @@
+"""Small made-up results: every state that a report must show, and names that try to break it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from oversight.metrics.intervals import Estimate
+from oversight.studies.result import ROLES, Result, Study, TestRows
+
+METRICS = ("accuracy", "auroc", "nll", "brier", "ece")
+HOSTILE = '<script>alert("x")</script>'
+WITHIN_NOISE = "the gap is within noise"
+N_SEEDS_COVERS = "seeds and test groups"
+ONE_SEED_COVERS = "test groups only (these trained models)"
+
+
+def estimate(value: float, half: float = 0.02, *, seeds: int = 5, reason: str | None = None) -> Estimate:
+    """An estimate with a symmetric interval; a reason makes it undefined."""
+    covers = N_SEEDS_COVERS if seeds > 1 else ONE_SEED_COVERS
+    if reason is not None:
+        return Estimate(math.nan, math.nan, math.nan, 812, 203, seeds, reason, covers)
+    return Estimate(value, value - half, value + half, 812, 203, seeds, None, covers)
+
+
+def scores(weak: float, student: float, ceiling: float, seeds: int) -> dict[str, dict[str, Estimate]]:
+    """Five metrics per role, all different."""
+    values = dict(zip(ROLES, (weak, student, ceiling), strict=True))
+    shifts = {"accuracy": 0.0, "auroc": 0.0713, "nll": -0.2031, "brier": -0.3517, "ece": -0.6123}
+    return {
+        role: {name: estimate(value + shifts[name], 0.0217, seeds=seeds) for name in METRICS}
+        for role, value in values.items()
+    }
+
+
+def study(
+    weak: float = 0.712,
+    student: float = 0.779,
+    ceiling: float = 0.823,
+    *,
+    undefined: str | None = None,
+    pgr_half: float = 0.123,
+    **changes: Any,
+) -> Study:
+    """One study with the PGR that its scores imply, unless `undefined` gives a reason."""
+    seeds = changes.pop("seeds", 5)
+    gap, gain = ceiling - weak, student - weak
+    ratio = estimate(gain / gap if gap else 0.0, pgr_half, seeds=seeds, reason=undefined)
+    few = estimate(0, seeds=seeds, reason="fewer than 20 rows")
+    fields: dict[str, Any] = {
+        "task": "reviews",
+        "test": "test",
+        "weak_model": "bow",
+        "strong_model": "minilm@4",
+        "method": "naive",
+        "train": "probe",
+        "oracle": False,
+        "metric": "accuracy",
+        "n_test": 812,
+        "n_groups": 203,
+        "seeds": seeds,
+        "scores": scores(weak, student, ceiling, seeds),
+        "chance": 0.5041,
+        "gap": estimate(gap, 0.0312, seeds=seeds),
+        "gain": estimate(gain, 0.0279, seeds=seeds),
+        "pgr": ratio,
+        "agreement": {"all": estimate(0.812), "weak_right": estimate(0.934), "weak_wrong": few},
+        "choices": {role: [{"penalty": 0.1 * (i + 1), "layer": 4, "tried": [{"penalty": 1.0}]} for i in range(seeds)] for role in ROLES},
+        "warnings": ("17 of 812 rows are longer than 256 tokens and were truncated (none was dropped)",),
+        "keys": {role: [f"{role}-{i}-0123456789abcdef" for i in range(seeds)] for role in ROLES},
+    }
+    return Study(**{**fields, **changes})
+
+
+def ladder(n_weak: int = 3, n_students: int = 3, methods: Sequence[str] = ("naive", "confidence"), **changes: Any) -> Result:
+    """Supervisors x students x methods; the last pair of each method has no PGR."""
+    studies: list[Study] = []
+    for m, method in enumerate(methods):
+        for i in range(n_weak):
+            for j in range(n_students):
+                low, high = 0.60 + 0.05 * i, 0.70 + 0.05 * j + 0.01 * i
+                middle = low + (0.4 + 0.15 * m) * (high - low)
+                noise = WITHIN_NOISE if high - low < 0.03 else None
+                studies.append(
+                    study(
+                        low,
+                        middle,
+                        high,
+                        undefined=noise,
+                        weak_model="bow" if i == 0 else f"minilm@{i - 1}",
+                        strong_model=f"minilm@{2 * j + 2}",
+                        method=method,
+                        oracle=method.startswith("oracle"),
+                        **changes,
+                    )
+                )
+    return Result(studies=tuple(studies), about=about(), rows_of=rows_of)
+
+
+def one(**changes: Any) -> Result:
+    """A result of a single study."""
+    return Result(studies=(study(**changes),), about=about(), rows_of=rows_of)
+
+
+def about() -> Mapping[str, Any]:
+    """What made the result."""
+    return {
+        "command": "oversight w2s reviews --weak bow --strong minilm@4 --seeds 5",
+        "versions": {"oversight": "0.1.0", "torch": "2.11.0", "numpy": "2.4.6"},
+        "seconds": 41.73,
+        "store": "./oversight-store",
+        "demo_notes": ["The student does better than the supervisor it learned from."],
+    }
+
+
+def rows_of(of: Study, *, n: int = 60, k: int = 2) -> TestRows:
+    """Predictions for n rows: the same for the same study."""
+    generator = np.random.default_rng(7)
+    truth = generator.integers(0, k, n)
+    probs = {
+        role: generator.dirichlet(np.ones(k), size=(of.seeds, n)) + skill * np.eye(k)[truth]
+        for role, skill in zip(ROLES, (0.3, 0.8, 1.5), strict=True)
+    }
+    return TestRows(
+        ids=tuple(f"{i:016x}" for i in range(n)),
+        texts=tuple(f"row {i}: the room was clean, the breakfast <b>cold</b> & the bill {'very ' * i}long" for i in range(n)),
+        groups=tuple(f"g{i // 2}" for i in range(n)),
+        truth=truth,
+        class_names=tuple(f"class {j}" for j in range(k)),
+        probs={role: one / one.sum(axis=-1, keepdims=True) for role, one in probs.items()},
+    )
