@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from oversight.errors import InputError, unknown
 from oversight.methods import METHODS
 from oversight.methods.method import Method, OracleMethod, WithLoss
@@ -26,11 +28,11 @@ from oversight.supervision.people import people
 from oversight.supervision.supervisor import Supervisor, Trained
 from oversight.tasks import TASKS
 from oversight.tasks.build import without_overlap
-from oversight.tasks.columns import Columns
+from oversight.tasks.columns import FIND, Columns
 from oversight.tasks.files import load_files
 from oversight.tasks.hub import load_hub
 from oversight.tasks.records import READERS
-from oversight.tasks.split import limit
+from oversight.tasks.split import limit, with_test
 from oversight.tasks.task import Task
 
 TRAINS = ("probe",)
@@ -60,10 +62,13 @@ class ModelOptions:
     remote_code: bool = False
 
 
+AS_IS = ModelOptions()
+
+
 def load_task(
     spec: str | Path | Task,
     *,
-    columns: Columns = Columns(),
+    columns: Columns = FIND,
     strict: bool = False,
     n_train: int | None = None,
     n_test: int | None = None,
@@ -152,7 +157,7 @@ def load_checkpoint(name: ModelName, *, remote_code: bool = False) -> Checkpoint
     raise InputError(f"{unknown('model', name.base, ['bow', 'minilm'])}; or give a directory, or org/name of the Hub")
 
 
-def load_student(spec: str | Student, options: ModelOptions = ModelOptions()) -> Student:
+def load_student(spec: str | Student, options: ModelOptions = AS_IS) -> Student:
     """A student by name, or as it is.
 
     Raises:
@@ -182,7 +187,7 @@ def load_student(spec: str | Student, options: ModelOptions = ModelOptions()) ->
 
 
 def load_supervisor(
-    spec: str | Supervisor | Student, task: Task, options: ModelOptions = ModelOptions()
+    spec: str | Supervisor | Student, task: Task, options: ModelOptions = AS_IS
 ) -> tuple[Supervisor, ...]:
     """One supervisor by name, several joined by `+`, a student that becomes one, or one as it is.
 
@@ -216,11 +221,14 @@ def load_method(spec: str | Method | OracleMethod, **settings: Any) -> tuple[str
 
 def load_store(spec: str | Path | Store | None) -> Store:
     """A directory, a store as it is, `:memory:`, or by default $OVERSIGHT_STORE or ./oversight-store."""
-    if spec is None:
-        spec = os.environ.get("OVERSIGHT_STORE") or "oversight-store"
-    if isinstance(spec, str | Path):
-        return MemoryStore() if str(spec) == ":memory:" else DirectoryStore(spec)
-    return spec
+    if str(spec) == ":memory:":
+        return MemoryStore()
+    return DirectoryStore(store_path(spec)) if spec is None or isinstance(spec, str | Path) else spec
+
+
+def store_path(spec: str | Path | None) -> Path:
+    """The directory of a store, by default $OVERSIGHT_STORE or ./oversight-store."""
+    return Path(spec or os.environ.get("OVERSIGHT_STORE") or "oversight-store")
 
 
 def load_tests(task: Task, tests: Mapping[str, str | Path | Task], *, columns: Columns, strict: bool) -> tuple[Task, dict[str, Task]]:
@@ -230,6 +238,7 @@ def load_tests(task: Task, tests: Mapping[str, str | Path | Task], *, columns: C
         InputError: a reserved name, other classes, too many shared rows.
     """
     loaded: dict[str, Task] = {}
+    task = with_test(task) if tests else task
     for name, spec in tests.items():
         if name in {"test", "weak", "transfer", "validation"}:
             raise InputError(f"--test {name}: this name is taken by the task's own rows, expected another")
@@ -241,14 +250,9 @@ def load_tests(task: Task, tests: Mapping[str, str | Path | Task], *, columns: C
             raise InputError(f"--test {name}: found {'single texts' if other.rows.others is None else 'pairs'}, expected the same kind of rows as {task.name}")
         task = without_overlap(task, other, name=name, strict=strict)
         place = [task.class_names.index(one) for one in other.class_names]
-        loaded[name] = replace(other, labels=other.labels.__class__.__call__(other.labels) if False else _renumbered(other, place), class_names=task.class_names)
+        labels = np.asarray(place, dtype=np.int64)[other.labels]
+        loaded[name] = replace(other, labels=labels, class_names=task.class_names)
     return task, loaded
-
-
-def _renumbered(task: Task, place: Sequence[int]) -> Any:
-    import numpy as np
-
-    return np.asarray(place, dtype=np.int64)[task.labels]
 
 
 def _several(spec: Any) -> list[Any]:
@@ -265,12 +269,12 @@ def prepare(
     seeds: int = 5,
     tests: Mapping[str, str | Path | Task] | None = None,
     metric: str | None = None,
-    columns: Columns = Columns(),
+    columns: Columns = FIND,
     strict: bool = False,
     n_train: int | None = None,
     n_test: int | None = None,
-    weak_options: ModelOptions = ModelOptions(),
-    strong_options: ModelOptions = ModelOptions(),
+    weak_options: ModelOptions = AS_IS,
+    strong_options: ModelOptions = AS_IS,
     method_settings: Mapping[str, Mapping[str, Any]] | None = None,
     split_seed: int | None = None,
     init_seed: int | None = None,

@@ -68,14 +68,19 @@ def study(
         "gain": estimate(gain, 0.0279, seeds=seeds),
         "pgr": ratio,
         "agreement": {"all": estimate(0.812), "weak_right": estimate(0.934), "weak_wrong": few},
-        "choices": {role: [{"penalty": 0.1 * (i + 1), "layer": 4, "tried": [{"penalty": 1.0}]} for i in range(seeds)] for role in ROLES},
+        "choices": {
+            role: [{"penalty": 0.1 * (i + 1), "layer": 4, "tried": [{"penalty": 1.0}]} for i in range(seeds)]
+            for role in ROLES
+        },
         "warnings": ("17 of 812 rows are longer than 256 tokens and were truncated (none was dropped)",),
         "keys": {role: [f"{role}-{i}-0123456789abcdef" for i in range(seeds)] for role in ROLES},
     }
     return Study(**{**fields, **changes})
 
 
-def ladder(n_weak: int = 3, n_students: int = 3, methods: Sequence[str] = ("naive", "confidence"), **changes: Any) -> Result:
+def ladder(
+    n_weak: int = 3, n_students: int = 3, methods: Sequence[str] = ("naive", "confidence"), **changes: Any
+) -> Result:
     """Supervisors x students x methods; the last pair of each method has no PGR."""
     studies: list[Study] = []
     for m, method in enumerate(methods):
@@ -126,7 +131,9 @@ def rows_of(of: Study, *, n: int = 60, k: int = 2) -> TestRows:
     }
     return TestRows(
         ids=tuple(f"{i:016x}" for i in range(n)),
-        texts=tuple(f"row {i}: the room was clean, the breakfast <b>cold</b> & the bill {'very ' * i}long" for i in range(n)),
+        texts=tuple(
+            f"row {i}: the room was clean, the breakfast <b>cold</b> & the bill {'very ' * i}long" for i in range(n)
+        ),
         groups=tuple(f"g{i // 2}" for i in range(n)),
         truth=truth,
         class_names=tuple(f"class {j}" for j in range(k)),

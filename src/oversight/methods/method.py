@@ -20,11 +20,13 @@ class Needs:
 
     Attributes:
         supervisors: fewest and most supervisors; None = any number.
+        losses: losses that it hands to the student, which must be able to honour them.
         students: further students it trains on the way, so that their features are ready.
         generation: whether the student must write text.
     """
 
     supervisors: tuple[int, int | None] = (1, 1)
+    losses: tuple[Loss, ...] = ()
     students: tuple[Student, ...] = ()
     generation: bool = False
 
@@ -126,16 +128,16 @@ class WithLoss:
 
     @property
     def needs(self) -> Needs:
-        """One supervisor."""
-        return Needs()
+        """One supervisor, and a student that takes the loss."""
+        return Needs(losses=(self.loss,))
 
     def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
         """See `Method.train`."""
         return student.fit(data.rows, data.only, validation=data.checks, loss=self.loss, seed=seed)
 
 
-def check_needs(name: str, method: Method | OracleMethod, *, n_supervisors: int) -> None:
-    """Refuse a method whose needs are not met.
+def check_needs(name: str, method: Method | OracleMethod, student: Student, *, n_supervisors: int) -> None:
+    """Refuse a method whose needs are not met, before anything is computed.
 
     Raises:
         InputError: which need, what there is.
@@ -146,6 +148,8 @@ def check_needs(name: str, method: Method | OracleMethod, *, n_supervisors: int)
         raise InputError(f"method {name}: needs {wanted} supervisors, found {n_supervisors}")
     if isinstance(method, OracleMethod) and not name.startswith("oracle_"):
         raise InputError(f"method {name}: it sees ground truth, so its name must begin with 'oracle_'")
+    for loss in method.needs.losses:
+        student.check_loss(loss)
 
 
 def mean_labels(labels: Sequence[Labels], *, source: str) -> Labels:

@@ -40,6 +40,15 @@ class BagOfWords:
         """None: it reads words."""
         return ()
 
+    def check_loss(self, loss: Loss) -> None:
+        """Cross-entropy only.
+
+        Raises:
+            InputError: another loss.
+        """
+        if loss is not cross_entropy:
+            raise InputError("bow: can be trained by cross-entropy only (method naive), found another loss")
+
     def fit(
         self,
         rows: Rows,
@@ -55,8 +64,7 @@ class BagOfWords:
         Raises:
             InputError: a loss other than cross-entropy; no word common enough.
         """
-        if loss is not cross_entropy:
-            raise InputError("bow: can be trained by cross-entropy only (method naive), found another loss")
+        self.check_loss(loss)
         rows, labels, weights = answered(rows, labels, weights)
         fit_rows, fit_weights, refit = rows, weights, validation is None
         if validation is None:

@@ -53,6 +53,9 @@ class Probe:
         """The backbone at every depth that may be chosen."""
         return tuple(self.backbone.at(layer) for layer in self.layers) or (self.backbone,)
 
+    def check_loss(self, loss: Loss) -> None:
+        """Any loss."""
+
     def fit(
         self,
         rows: Rows,

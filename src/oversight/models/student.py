@@ -77,6 +77,14 @@ class Student(Protocol):
         """The frozen networks whose features it reads; empty for a student that needs none."""
         ...
 
+    def check_loss(self, loss: Loss) -> None:
+        """Refuse a loss that `fit` could not honour.
+
+        Raises:
+            InputError: which student, which losses it takes.
+        """
+        ...
+
     def fit(
         self,
         rows: Rows,

@@ -51,7 +51,7 @@ def _agreement(study: Study) -> float:
 
 
 def examples(rows: TestRows, *, most: int = MOST_ROWS) -> list[Example]:
-    """Rows where exactly one of the two is right: half for the student, half for the supervisor, where there are enough.
+    """Rows where exactly one of the two is right: half for each, where there are enough.
 
     Choices are those of the mean probabilities over seeds. Largest disagreement first: the mean over seeds of the total
     variation sum_c |weak_c - student_c| / 2; ties by row id.

@@ -6,11 +6,11 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
 
 from oversight.errors import InputError
@@ -163,11 +163,11 @@ def _whole(all_sheets: tuple[Sheet, ...]) -> Figure:
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def _settings() -> Generator[None]:
     """The look, for the time of one drawing; names in scripts that the font lacks are no reason to warn."""
     import matplotlib
 
-    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+    with matplotlib.rc_context(cast(Any, SETTINGS)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 

@@ -71,7 +71,10 @@ def _parts(result: Result) -> Raw:
     words = join(part(result) for part in (sections.demo_notes, sections.summary, sections.warning_box))
     drawn, numbers = sections.figures(result), sections.main_table(result)
     if len(result.studies) == 1:
-        top = [el("div", el("div", words), el("div", drawn), class_="ov-hero"), section("Scores and recovered gap", numbers)]
+        top = [
+            el("div", el("div", words), el("div", drawn), class_="ov-hero"),
+            section("Scores and recovered gap", numbers),
+        ]
     else:
         top = [words, section("Scores and recovered gap", drawn, numbers)]
     return join(

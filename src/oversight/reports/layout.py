@@ -75,7 +75,9 @@ def _panels(studies: list[Study]) -> tuple[Panel, ...]:
     students = unique(clean(study.strong_model) for study in studies)
     if len(students) > 1:
         return tuple(
-            _panel(way, "student", students, [(s, clean(s.strong_model)) for s, v in _zip(studies, variants) if v == way])
+            _panel(
+                way, "student", students, [(s, clean(s.strong_model)) for s, v in _zip(studies, variants) if v == way]
+            )
             for way in ways
         )
     if len(ways) > 1:

@@ -48,7 +48,9 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, c
     """
     columns = el("tr", *(el("th", name, scope="col") for name in head))
     body = [el("tr", el("th", row[0], scope="row"), *(el("td", cell) for cell in row[1:])) for row in rows]
-    inner = el("table", el("caption", el("span", caption)), el("thead", columns), el("tbody", *body), class_=class_ or False)
+    inner = el(
+        "table", el("caption", el("span", caption)), el("thead", columns), el("tbody", *body), class_=class_ or False
+    )
     return el("div", inner, class_="ov-scroll", role="region", aria_label=caption, tabindex="0")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from oversight.reports.palette import LIGHT, colour_of, marker_of
 from oversight.reports.words import (
     ROLES,
     bounded,
+    chance_of,
     clean,
     digits_of,
     finite,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 INK, MUTED, RULE, BG = (LIGHT[name] for name in ("ink", "muted", "rule", "bg"))
 SPREAD = 0.34
 ITSELF = "supervisor"
-NAME_LIMIT, FITS = 22, 46
+NAME_LIMIT, FITS, UNDEFINED_WIDTH = 22, 46, 34
 PGR_FRAME = (-0.25, 1.25)
 FAR = (-2.0, 3.0)
 NOT_DEFINED = "n.d."
@@ -57,7 +59,12 @@ def frame_of(sheet: Sheet) -> Frame:
     values = [one.value for one in ratios]
     far = [min(max(end, FAR[0]), FAR[1]) for one in ratios for end in _ends(one)]
     pgr = (min([PGR_FRAME[0], *values, *far]) - 0.05, max([PGR_FRAME[1], *values, *far]) + 0.05)
-    return Frame(limits if higher_is_better(sheet.metric) else limits[::-1], pgr)
+    return Frame(_better_last(limits, sheet.metric), pgr)
+
+
+def _better_last(limits: tuple[float, float], metric: str) -> tuple[float, float]:
+    """Axes of losses run backwards, so that better is always up or right."""
+    return limits if higher_is_better(metric) else (limits[1], limits[0])
 
 
 def _ends(one: Estimate) -> list[float]:
@@ -100,7 +107,7 @@ def draw_scores(axes: Axes, panel: Panel, sheet: Sheet, frame: Frame) -> None:
         _three_per_tick(axes, panel)
     else:
         _one_line_per_supervisor(axes, panel, sheet)
-    chance: float | None = sheet.studies[0].chance
+    chance = chance_of(sheet.studies[0])
     if chance is not None and min(frame.score) < chance < max(frame.score):
         axes.axhline(chance, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0, label="chance")
     axes.set_ylim(frame.score)
@@ -172,7 +179,11 @@ def draw_single(figure: FigureBase, study: Study) -> None:
 
 def _draw_three(axes: Axes, study: Study) -> None:
     _calm(axes, across=True)
-    names = {"weak": clean(study.weak_model), "student": clean(study.strong_model), "ceiling": clean(study.strong_model)}
+    names = {
+        "weak": clean(study.weak_model),
+        "student": clean(study.strong_model),
+        "ceiling": clean(study.strong_model),
+    }
     colours = dict(zip(ROLES, (MUTED, colour_of(0), INK), strict=True))
     values = {role: study.score(role) for role in ROLES}
     for y, role in zip((2, 1, 0), ROLES, strict=True):
@@ -191,7 +202,7 @@ def _draw_three(axes: Axes, study: Study) -> None:
     ends = [end for one in values.values() for end in _ends(one)] or [0.0, 1.0]
     margin = 0.3 * (max(ends) - min(ends)) or 0.05
     limits = (min(ends) - margin, max(ends) + margin)
-    axes.set_xlim(limits if higher_is_better(study.metric) else limits[::-1])
+    axes.set_xlim(_better_last(limits, study.metric))
     axes.set_ylim(-0.5, 2.75)
     axes.set_yticks((2, 1, 0), [f"{role}\n{clean(names[role], limit=NAME_LIMIT)}" for role in ROLES])
     axes.set_xlabel(metric_name(study.metric))
@@ -220,10 +231,8 @@ def _draw_recovered(axes: Axes, study: Study) -> None:
 
 def _undefined(axes: Axes, reason: str) -> None:
     """A hollow mark in the middle, with the reason on as many lines as it needs."""
-    import textwrap
-
     axes.plot([0.5], [-0.2], marker="o", linestyle="none", color=MUTED, markerfacecolor=BG)
-    text = "\n".join(textwrap.wrap(f"undefined: {reason}", 44))
+    text = "\n".join(textwrap.wrap(f"undefined: {reason}", UNDEFINED_WIDTH))
     axes.text(0.5, 0.05, text, ha="center", va="bottom", color=MUTED)
 
 
@@ -238,7 +247,7 @@ def _line(axes: Axes, x: Iterable[float], estimates: Iterable[Estimate | None], 
     """Points joined where neighbours are defined, with their intervals; gaps stay gaps."""
     points = list(zip(x, estimates, strict=True))
     y = [one.value if one is not None else math.nan for _, one in points]
-    style = {"linewidth": 1.4, "markersize": 5.5, "linestyle": "-", **look}
+    style: dict[str, Any] = {"linewidth": 1.4, "markersize": 5.5, "linestyle": "-", **look}
     axes.plot([at for at, _ in points], y, zorder=3, **style)
     for at, one in points:
         if one is not None and bounded(one):

@@ -129,7 +129,9 @@ def ledger(result: Result) -> Raw:
         "supervisor is right and departs from it where it is wrong."
     )
     head = ["supervisor → student, method", *AGREEMENT.values()]
-    return section("Agreement with the supervisor", el("p", text), table("Share of rows on which the student agrees", head, rows))
+    return section(
+        "Agreement with the supervisor", el("p", text), table("Share of rows on which the student agrees", head, rows)
+    )
 
 
 def all_metrics(result: Result) -> Raw:
@@ -156,7 +158,11 @@ def choices(result: Result) -> Raw:
     if not rows:
         return NONE
     text = "Made on validation rows only: by weak labels for the student, by true labels for supervisor and ceiling."
-    return details("Choices made while fitting", el("p", text), table("Choices by role and seed", ["study", "role", "chosen"], rows))
+    return details(
+        "Choices made while fitting",
+        el("p", text),
+        table("Choices by role and seed", ["study", "role", "chosen"], rows),
+    )
 
 
 def _fits(fits: Sequence[Mapping[str, Any]], seeds: int) -> Raw:
@@ -184,8 +190,11 @@ def _examples(study: Study, rows: Iterable[Example], result: Result) -> Raw:
     """Cards rather than a table: texts are long, and phones are narrow."""
     cards: list[Raw] = []
     for one in rows:
-        right = el("span", f"{one.right} right", class_="ov-student" if one.right == STUDENT else "ov-supervisor")
-        facts = join(["true class: ", el("bdi", one.truth), f"; supervisor {number(one.weak)}, student {number(one.student)}"])
+        right = el(
+            "span", f"the {one.right} is right", class_="ov-student" if one.right == STUDENT else "ov-supervisor"
+        )
+        given = f": {number(one.weak)} from the supervisor, {number(one.student)} from the student;"
+        facts = join(["true class ", el("bdi", one.truth), given])
         text = el("p", one.text, class_="ov-text", dir="auto")
         cards.append(join([text, el("p", facts, " ", right, class_="ov-facts")]))
     return join([el("h3", title(study, context(result), ARROW)), bullets(cards, class_="ov-cards")])
@@ -208,8 +217,8 @@ HOW_TO_READ = (
     ),
     (
         "Undefined",
-        "a ratio needs a gap. Where the ceiling is not shown to be above the supervisor, or there are too few groups for "
-        "the interval to be trusted, PGR has no value here, whatever the division would give.",
+        "a ratio needs a gap. Where the ceiling is not shown to be above the supervisor, or there are too few groups "
+        "for the interval to be trusted, PGR has no value here, whatever the division would give.",
     ),
     ("Chance", "the score of a guess that knows only the shares of the classes."),
     ("Oracle", "a method that saw ground truth. It bounds what is possible and is no way to train."),
@@ -246,7 +255,11 @@ def _keys(result: Result) -> Raw:
         for role, keys in study.keys.items()
         if keys
     ]
-    return details("Keys of the predictions in the store", table("Keys by role and seed", ["study", "role", "keys"], rows)) if rows else NONE
+    return (
+        details("Keys of the predictions in the store", table("Keys by role and seed", ["study", "role", "keys"], rows))
+        if rows
+        else NONE
+    )
 
 
 def page_title(result: Result) -> str:

@@ -10,8 +10,6 @@ from oversight.reports.words import (
     clean,
     finite,
     metric_name,
-    number,
-    plural,
     pooled_counts,
     shown,
     value_of,
@@ -80,11 +78,11 @@ def _from_interval(pgr: Estimate) -> str:
 
 
 def overview(result: Result) -> str:
-    """One paragraph over several studies, counting only what intervals show."""
+    """Several studies in one paragraph, counting only what intervals show."""
     counts = pooled_counts(result)
     n = counts["studies"]
     text = (
-        f"{plural(n, 'study').replace('studys', 'studies')}. PGR is defined in {counts['defined']} of them. "
+        f"{n} studies. PGR is defined in {counts['defined']} of them. "
         f"The student is shown to be better than its supervisor in {counts['above']} and worse in {counts['below']}."
     )
-    return f"{text} Each interval speaks of one study; among {number(n, 0)} some miss by chance." if n > 1 else text
+    return f"{text} Each interval speaks of one study alone: of many intervals, about one in twenty misses."

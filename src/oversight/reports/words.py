@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from oversight.metrics.intervals import Estimate
 from oversight.metrics.scores import METRICS
@@ -148,12 +148,17 @@ def plural(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def test_facts(study: Study) -> str:
+def chance_of(study: Study) -> float | None:
+    """The study's chance level; None for losses, which have none."""
+    chance = cast("float | None", study.chance)
+    return chance if chance is not None and math.isfinite(chance) else None
+
+
+def data_facts(study: Study) -> str:
     """`812 rows in 203 groups, 5 seeds, chance 0.500`."""
-    # A loss has no chance level: the field may then be None, whatever its type says.
-    chance: float | None = study.chance
+    chance = chance_of(study)
     facts = f"{plural(study.n_test, 'row')} in {plural(study.n_groups, 'group')}, {plural(study.seeds, 'seed')}"
-    return f"{facts}, chance {number(chance)}" if chance is not None and math.isfinite(chance) else facts
+    return facts if chance is None else f"{facts}, chance {number(chance)}"
 
 
 def notes(result: Result) -> list[tuple[str, str]]:
@@ -163,7 +168,7 @@ def notes(result: Result) -> list[tuple[str, str]]:
     lines = [("metric", text) for text in unique(_metric_note(s.metric) for s in result.studies)]
     for study in result.studies:
         place = "".join(f"{clean(getattr(study, name))}: " for name in several)
-        lines.append(("test", place + test_facts(study)))
+        lines.append(("data", place + data_facts(study)))
     covered = unique(study.score("student").covers for study in result.studies)
     lines += [("intervals", f"95 %, covering {text}") for text in covered]
     if any(study.oracle for study in result.studies):

@@ -83,8 +83,12 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
     """
     plan = Plan(setup.task, setup.tests)
     scored: list[Scored] = []
+    for seed in setup.seeds:
+        plan.split(seed)
     for arm in setup.arms:
-        check_needs(arm.method_name, arm.method, n_supervisors=len(arm.supervisors))
+        check_needs(arm.method_name, arm.method, arm.student, n_supervisors=len(arm.supervisors))
+        for supervisor in arm.supervisors:
+            supervisor.check(setup.task, plan.split(setup.seeds[0]))
         runs: list[tuple[tuple[Step, ...], Step, Step]] = []
         for seed in setup.seeds:
             labels = tuple(plan.supervise(supervisor, seed) for supervisor in arm.supervisors)
@@ -103,8 +107,6 @@ def run_study(
     """Run what the store does not have and put the numbers together."""
     kept = store or MemoryStore()
     plan, scored = plan_study(setup)
-    for seed in setup.seeds:
-        plan.split(seed)
     outcomes = execute([one.step for one in scored], store=kept, kinds=KINDS, env=plan, progress=progress)
     studies = tuple(_study(setup, one, outcomes[one.step.key].record) for one in scored)
     by_study = {id(study): one for study, one in zip(studies, scored, strict=True)}

@@ -26,10 +26,11 @@ def people(path: Path, task: Task) -> Given:
     by_text = {text: row_id for row_id, text in zip(task.rows.ids, task.rows.texts, strict=True)}
     totals: dict[str, Floats] = {}
     counts: dict[str, int] = {}
-    for record in read_records(path):
-        place = f"{path}:{record.row}"
-        row_id = _row_id(record.fields, by_text, place)
-        answer = _answer(record.fields, task, place)
+    records = read_records(path)
+    for i, record in enumerate(records.fields):
+        place = records.at(i)
+        row_id = _row_id(record, by_text, place)
+        answer = _answer(record, task, place)
         if answer is None or row_id not in task.rows.position:
             continue
         totals[row_id] = totals.get(row_id, np.zeros(task.n_classes)) + answer

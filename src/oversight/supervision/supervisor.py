@@ -42,6 +42,14 @@ class Supervisor(Protocol):
         """The frozen networks whose features it reads."""
         ...
 
+    def check(self, task: Task, split: Split) -> None:
+        """Refuse what `supervise` could not do, before anything is computed.
+
+        Raises:
+            InputError: what is missing.
+        """
+        ...
+
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
         """Label each set of rows in `targets`."""
         ...
@@ -62,6 +70,9 @@ class Trained:
     def backbones(self) -> tuple[Backbone, ...]:
         """The student's."""
         return self.student.backbones
+
+    def check(self, task: Task, split: Split) -> None:
+        """Any task will do."""
 
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
         """Its own choices are made on a grouped tenth of the weak rows."""
@@ -92,22 +103,27 @@ class Given:
         """By content, whatever the file is called."""
         return {"row_ids": self.labels.row_ids, "probs": self.labels.probs, "answered": self.labels.answered}
 
-    def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
-        """Joined by id.
+    def check(self, task: Task, split: Split) -> None:
+        """All roles are scored on the same rows, so every test row needs an answer, and training some.
 
         Raises:
-            InputError: a test row has no answer: every role is scored on the same rows.
+            InputError: a test row has no answer, or no transfer or no validation row has one.
         """
-        del seed
-        labels = tuple(self._on(target, task.n_classes) for target in targets)
         test = self._on(task.pick(split.test), task.n_classes)
         if not test.answered.all():
             raise InputError(
-                f"{self.name}: found answers for {int(test.answered.sum())} of {len(split.test)} test rows, expected all "
-                f"(all roles are scored on the same rows); without an answer: {test.row_ids[int(test.answered.argmin())]}"
+                f"{self.name}: found answers for {int(test.answered.sum())} of {len(split.test)} test rows, expected all; "
+                f"the first without one: {task.pick(split.test).texts[int(test.answered.argmin())][:60]!r}"
             )
-        if not any(one.answered.any() for one in labels):
-            raise InputError(f"{self.name}: found no answer for any row of {task.name}")
+        for part in ("transfer", "validation"):
+            ids: tuple[str, ...] = getattr(split, part)
+            if not self._on(task.pick(ids), task.n_classes).answered.any():
+                raise InputError(f"{self.name}: found no answer for any of the {len(ids)} {part} rows, expected some")
+
+    def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
+        """Joined by id."""
+        del split, seed
+        labels = tuple(self._on(target, task.n_classes) for target in targets)
         n_answered = sum(int(one.answered.sum()) for one in labels)
         return Supervision(labels=labels, choices={"answered": n_answered, "of": sum(map(len, targets))})
 
@@ -140,6 +156,9 @@ class Flipped:
     def backbones(self) -> tuple[Backbone, ...]:
         """None."""
         return ()
+
+    def check(self, task: Task, split: Split) -> None:
+        """Any task will do; its truth must be known, so there are no further test sets."""
 
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
         """Which rows are wrong depends on their ids and the seed."""

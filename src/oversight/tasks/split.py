@@ -81,7 +81,6 @@ def cut_by_group(
     order = sorted(members, key=lambda group: hashlib.sha256(f"{seed}:{known_by[group]}".encode()).digest())
     n_classes = int(labels.max()) + 1 if len(labels) else 1
     totals = np.bincount(labels, minlength=n_classes).tolist()
-    present = [c for c in range(n_classes) if totals[c]]
     target = [[share * total for total in totals] for share in shares]
     have = [[0] * n_classes for _ in shares]
     part = np.zeros(len(groups), np.int64)
@@ -98,7 +97,6 @@ def cut_by_group(
         part[members[group]] = best
         for c, g in counts.items():
             have[best][c] += g
-    assert len(present) <= n_classes
     return part
 
 
@@ -127,6 +125,11 @@ def split_task(task: Task, *, seed: int) -> Split:
     return split
 
 
+def with_test(task: Task) -> Task:
+    """The task with its test set named: the given one, else the one that `split_task` cuts."""
+    return task if task.is_test is not None else replace(task, is_test=_test_mask(task))
+
+
 def hold_out(rows: Rows, classes: Ints, *, fraction: float = 0.1, seed: int) -> tuple[Ints, Ints]:
     """Positions of the kept and of the held-out rows, cut by group; both hold every class where groups allow.
 
@@ -153,11 +156,12 @@ def limit(task: Task, *, n_train: int | None = None, n_test: int | None = None) 
             raise InputError(f"{flag}: found {n}, expected at least 1")
     if n_train is None and n_test is None:
         return task
-    is_test = _test_mask(task)
+    named = with_test(task)
+    is_test = _test_mask(named)
     kept = np.concatenate(
         [_first_groups(task, np.flatnonzero(~is_test), n_train), _first_groups(task, np.flatnonzero(is_test), n_test)]
     )
-    return replace(task, is_test=is_test).take(np.sort(kept))
+    return named.take(np.sort(kept))
 
 
 def _first_groups(task: Task, index: Ints, most: int | None) -> Ints:
