@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from synthetic_results import HOSTILE, WITHIN_NOISE, estimate, ladder, one, study
 
 from oversight.errors import InputError
 from oversight.reports.figures import as_svg, save
@@ -14,7 +15,6 @@ from oversight.reports.layout import sheets
 from oversight.reports.palette import DARK, LIGHT, colour_of, marker_of
 from oversight.reports.panels import FAR, frame_of
 from oversight.studies.result import Result
-from tests_reports_synthetic import HOSTILE, WITHIN_NOISE, estimate, ladder, one, study
 
 
 def words(svg: str) -> list[str]:
@@ -59,7 +59,13 @@ def test_undefined_ones_are_marked_not_dropped() -> None:
 
 def test_a_single_study_shows_its_numbers_as_text() -> None:
     shown = words(as_svg(one())[0].svg)
-    for text in ("0.712 [0.69, 0.73]", "0.779 [0.76, 0.80]", "0.823 [0.80, 0.84]", "gap 0.111 [0.08, 0.14]", "0.60 [0.48, 0.73]"):
+    for text in (
+        "0.712 [0.69, 0.73]",
+        "0.779 [0.76, 0.80]",
+        "0.823 [0.80, 0.84]",
+        "gap 0.111 [0.08, 0.14]",
+        "0.60 [0.48, 0.73]",
+    ):
         assert text in shown
     assert "undefined: the gap is within noise" in " ".join(words(as_svg(one(undefined=WITHIN_NOISE))[0].svg))
 
@@ -77,7 +83,9 @@ def test_every_value_is_inside_the_frame_and_far_intervals_do_not_squeeze_it() -
     assert low <= FAR[0] <= high and 4.0 < high < 5.0
 
 
-@pytest.mark.parametrize("result", [one(), ladder(), one(weak_model=HOSTILE, method="$x^$")], ids=["one", "many", "hostile"])
+@pytest.mark.parametrize(
+    "result", [one(), ladder(), one(weak_model=HOSTILE, method="$x^$")], ids=["one", "many", "hostile"]
+)
 def test_an_svg_is_accessible_self_contained_and_themed(result: Result) -> None:
     for drawing in as_svg(result):
         root = ElementTree.fromstring(drawing.svg)

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from synthetic_results import HOSTILE, METRICS, WITHIN_NOISE, about, ladder, one, rows_of, study
 
 from oversight.errors import InputError
 from oversight.reports.examples import examples, studies_with_examples
 from oversight.reports.html import as_fragment, as_page, write_report
 from oversight.reports.words import main_estimates, number, shown, value_of
 from oversight.studies.result import ROLES, Result, TestRows
-from tests_reports_synthetic import HOSTILE, METRICS, WITHIN_NOISE, about, ladder, one, rows_of, study
 
 VOID = {"meta", "br", "path", "use"}
 NEVER = re.compile(r"\b(nan|None|inf|NaN)\b")
@@ -61,7 +61,13 @@ class Page(HTMLParser):
 
 
 def hostile() -> Result:
-    names = {"task": HOSTILE, "weak_model": HOSTILE, "strong_model": '" onload="x', "method": "</style><b>", "test": "a&b"}
+    names = {
+        "task": HOSTILE,
+        "weak_model": HOSTILE,
+        "strong_model": '" onload="x',
+        "method": "</style><b>",
+        "test": "a&b",
+    }
 
     def rows(of: Any) -> TestRows:
         plain = rows_of(of, k=3)
@@ -77,7 +83,10 @@ def hostile() -> Result:
 
     choices = {role: [{HOSTILE: HOSTILE}] for role in ROLES}
     facts = {**about(), "command": HOSTILE, "store": HOSTILE, "versions": {HOSTILE: HOSTILE}, "demo_notes": [HOSTILE]}
-    studies = (study(**names, warnings=(HOSTILE,), choices=choices), study(**names, oracle=True, undefined=WITHIN_NOISE))
+    studies = (
+        study(**names, warnings=(HOSTILE,), choices=choices),
+        study(**names, oracle=True, undefined=WITHIN_NOISE),
+    )
     return Result(studies=studies, about=facts, rows_of=rows)
 
 
@@ -271,7 +280,9 @@ def test_examples_are_balanced_right_and_ordered() -> None:
         assert chosen == sorted(chosen, reverse=True)
 
 
-@pytest.mark.parametrize(("n_student", "n_weak", "expected"), [(20, 20, (6, 6)), (20, 2, (10, 2)), (3, 20, (3, 9)), (2, 1, (2, 1))])
+@pytest.mark.parametrize(
+    ("n_student", "n_weak", "expected"), [(20, 20, (6, 6)), (20, 2, (10, 2)), (3, 20, (3, 9)), (2, 1, (2, 1))]
+)
 def test_what_one_side_lacks_the_other_uses(n_student: int, n_weak: int, expected: tuple[int, int]) -> None:
     n = n_student + n_weak
     right, wrong = np.tile([0.1, 0.9], (1, n, 1)), np.tile([0.9, 0.1], (1, n, 1))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from synthetic_results import WITHIN_NOISE, estimate, ladder, study
 
 from oversight.metrics.intervals import Estimate
 from oversight.reports.verdicts import overview, percent, sentence, verdict
 from oversight.reports.words import clean, fact, interval, number, shown, value_of, warnings
 from oversight.studies.result import Result
-from tests_reports_synthetic import WITHIN_NOISE, estimate, ladder, study
 
 
 def between(low: float, value: float, high: float) -> Estimate:
@@ -112,8 +112,9 @@ def test_percent_never_rounds_into_nothing_or_all() -> None:
 def test_the_overview_counts_what_intervals_show() -> None:
     result = ladder()
     above = sum(one.gain.low > 0 for one in result.studies)
-    assert f"18 studies. PGR is defined in 16 of them. The student is shown to be better than its supervisor in {above}" in (
-        overview(result)
+    assert (
+        f"18 studies. PGR is defined in 16 of them. The student is shown to be better than its supervisor in {above}"
+        in (overview(result))
     )
 
 

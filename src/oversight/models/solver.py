@@ -139,7 +139,7 @@ class _Problem:
         m, n, _ = slope.shape
         inner = slope @ self.basis
         c = inner.shape[2]
-        back = (self.z.T @ inner.permute(1, 0, 2).reshape(n, m * c)).reshape(-1, m, c).permute(1, 0, 2)
+        back = (inner.permute(0, 2, 1).reshape(m * c, n) @ self.z).reshape(m, c, -1).permute(0, 2, 1)
         weights = back * self.scale[:, :, None] + self.ridge[:, :, None] * u[:, :-1]
         return torch.cat([weights, self.intercept_scale * inner.sum(1, keepdim=True)], 1)
 

@@ -63,7 +63,9 @@ def examples(rows: TestRows, *, most: int = MOST_ROWS) -> list[Example]:
     weak_mean, student_mean = weak.mean(axis=0), student.mean(axis=0)
     weak_right = weak_mean.argmax(axis=1) == rows.truth
     student_right = student_mean.argmax(axis=1) == rows.truth
-    order = sorted(range(len(rows.ids)), key=lambda i: (-round(float(apart[i]), 12), rows.ids[i]))
+    order = sorted(
+        np.flatnonzero(np.isfinite(apart)).tolist(), key=lambda i: (-round(float(apart[i]), 12), rows.ids[i])
+    )
     for_student = [i for i in order if student_right[i] and not weak_right[i]]
     for_weak = [i for i in order if weak_right[i] and not student_right[i]]
     n_student, n_weak = _shares(len(for_student), len(for_weak), most)

@@ -181,7 +181,8 @@ def inline(raw: bytes, *, label: str) -> str:
     """
     root = ElementTree.fromstring(raw)
     for element in list(root):
-        if element.tag in (f"{SVG}metadata", f"{SVG}defs") and not element.get("id"):
+        # matplotlib's own <style> names `*` and would reach the whole page.
+        if element.tag == f"{SVG}metadata" or element.find(f"{SVG}style") is not None:
             root.remove(element)
     prefix = f"f{hashlib.sha256(raw + label.encode()).hexdigest()[:8]}-"
     used = set(LINKS.findall(raw.decode()))

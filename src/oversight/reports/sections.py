@@ -109,15 +109,14 @@ def _figure(drawing: Drawing) -> Raw:
 
 
 def main_table(result: Result) -> Raw:
-    """One row per study: the scores, gap, gain and PGR, and underneath what the numbers rest on."""
-    head = ["supervisor → student, method", *ROLES, "gap", "gain", "PGR"]
+    """One row per study: the scores, gap, PGR and gain, and underneath what the numbers rest on."""
+    head = ["study", *ROLES, "gap", "PGR", "gain"]
     rows: list[list[Raw]] = []
     for study in result.studies:
-        numbers = main_estimates(study)
-        ordered = {**{name: numbers[name] for name in (*ROLES, "gap")}, "gain": study.gain, "PGR": study.pgr}
+        ordered = {**main_estimates(study), "gain": study.gain}
         rows.append([name_of(study, result), *(cell(one, digits_of(name)) for name, one in ordered.items())])
     tests = unique(f"{label}: {text}" for label, text in notes(result) if label != NO_INTERVAL)
-    caption = "Test scores, gap (ceiling - weak), gain (student - weak) and PGR"
+    caption = "Test scores, gap (ceiling - weak), PGR and gain (student - weak)"
     return join([table(caption, head, rows, class_="ov-main"), bullets(tests, class_="ov-note")])
 
 
@@ -128,7 +127,7 @@ def ledger(result: Result) -> Raw:
         "A student that copies its supervisor agrees with it everywhere. One that knows better agrees where the "
         "supervisor is right and departs from it where it is wrong."
     )
-    head = ["supervisor → student, method", *AGREEMENT.values()]
+    head = ["study", *AGREEMENT.values()]
     return section(
         "Agreement with the supervisor", el("p", text), table("Share of rows on which the student agrees", head, rows)
     )

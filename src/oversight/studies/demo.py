@@ -17,7 +17,7 @@ STRONG = ("minilm@2", "minilm@4", "minilm")
 METHODS = ("naive", "confidence")
 SEEDS = 5
 CLEAR_GAP = ("minilm@0", "minilm@4")
-NO_GAP = ("minilm@1", "minilm@2")
+NO_GAP = ("bow", "minilm")
 
 NEXT = (
     "oversight w2s mydata.jsonl --weak bow --strong minilm@4 --seeds 5        (lines of {\"text\": ..., \"label\": ...})",

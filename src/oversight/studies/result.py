@@ -49,7 +49,7 @@ class Study:
         metric: of gap and PGR.
         n_test, n_groups, seeds: rows and groups of the test set, trained models per role.
         scores: by role and metric.
-        chance: score of a guess that knows only the class shares, in the study's metric.
+        chance: score of a guess that knows only the class shares, in the metric; None for losses.
         gap: ceiling - weak; gain: student - weak; pgr: their ratio, undefined with a reason where there is no gap.
         agreement: student with supervisor on `all` rows, where the supervisor is right, where it is wrong.
         choices: by role and seed, what was chosen while fitting.
@@ -69,7 +69,7 @@ class Study:
     n_groups: int
     seeds: int
     scores: Mapping[str, Mapping[str, Estimate]]
-    chance: float
+    chance: float | None
     gap: Estimate
     gain: Estimate
     pgr: Estimate

@@ -126,7 +126,9 @@ def rows_of(of: Study, *, n: int = 60, k: int = 2) -> TestRows:
     generator = np.random.default_rng(7)
     truth = generator.integers(0, k, n)
     probs = {
-        role: generator.dirichlet(np.ones(k), size=(of.seeds, n)) + skill * np.eye(k)[truth]
+        role: generator.dirichlet(np.ones(k), size=n)
+        + 0.1 * generator.random((of.seeds, n, k))
+        + skill * np.eye(k)[truth]
         for role, skill in zip(ROLES, (0.3, 0.8, 1.5), strict=True)
     }
     return TestRows(
