@@ -32,7 +32,9 @@ def sheet() -> dict[str, str]:
     """First and second cell of every row of the datasheet's tables, the first in lower case."""
     if not SHEET.is_file():
         pytest.skip(f"{SHEET.relative_to(ROOT)} is not written yet")
-    rows = (line.strip().strip("|").split("|") for line in SHEET.read_text("utf-8").splitlines() if line.startswith("|"))
+    rows = (
+        line.strip().strip("|").split("|") for line in SHEET.read_text("utf-8").splitlines() if line.startswith("|")
+    )
     return {cells[0].strip().lower(): cells[1].strip() for cells in rows if len(cells) > 1}
 
 

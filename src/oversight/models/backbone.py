@@ -22,6 +22,11 @@ Pool = Literal["mean", "last", "cls"]
 POOLS: tuple[Pool, ...] = ("mean", "last", "cls")
 Precision = Literal["auto", "float32", "bfloat16"]
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+POSITION_NAMES = ("max_position_embeddings", "n_positions")
+# Families that count positions from the padding id + 1, so that their table holds that many fewer.
+COUNTS_FROM_PAD = frozenset(
+    "camembert data2vec-text ibert lilt longformer luke mpnet roberta roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod".split()
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,23 +137,39 @@ class Network:
         self.precision = resolve_precision(backbone.precision, self.device)
         checkpoint = backbone.checkpoint
         with quiet_transformers():
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                checkpoint.path, local_files_only=True, trust_remote_code=checkpoint.remote_code
-            )
+            with _in_one_line(checkpoint, "the tokenizer"):
+                self.tokenizer: Any = AutoTokenizer.from_pretrained(
+                    checkpoint.path, local_files_only=True, trust_remote_code=checkpoint.remote_code
+                )
             self.model: Any = _load_model(checkpoint, depth=depth)
         self.blocks = find_blocks(self.model, max(depth, 1), of=checkpoint.n_blocks)
         self.model.eval().requires_grad_(False).to(self.device)
         self.torch = torch
 
     def cast(self) -> None:
-        """From float32, as loaded, to the precision asked for."""
+        """From float32, as loaded, to the precision asked for; rotary frequencies stay exact, as where transformers loads."""
+        exact = {name: buffer for name, buffer in self.model.named_buffers() if name.endswith("inv_freq")}
         self.model.to(getattr(self.torch, self.precision))
+        for name, buffer in exact.items():
+            module, _, own = name.rpartition(".")
+            setattr(self.model.get_submodule(module), own, buffer)
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Token ids with the tokenizer's special tokens, cut at the limit; a text without any token gets one padding token."""
-        limit = self.max_tokens
-        pad = next((i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0)
+        """Token ids with the tokenizer's special tokens, cut at the limit; a text without any token gets one padding token.
+
+        Raises:
+            InputError: the limit leaves no room for text, or the tokenizer belongs to a larger network.
+        """
+        limit, name = self.max_tokens, self.backbone.checkpoint.name
+        n_special, n_known = self.tokenizer.num_special_tokens_to_add(), self.model.get_input_embeddings().num_embeddings
+        if limit <= n_special:
+            raise InputError(f"{name}: found a limit of {limit} tokens, expected more than the {n_special} special ones of every text")
+        named = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        pad = next((i for i in named if i is not None and i < n_known), 0)
         ids = self._encode(texts, limit + 1)
+        largest = max((max(row) for row in ids if row), default=0)
+        if largest >= n_known:
+            raise InputError(f"{name}: the tokenizer gives id {largest}, but the network knows {n_known} tokens; expected the tokenizer it was trained with")
         truncated = np.array([len(row) > limit for row in ids], dtype=bool)
         if truncated.any():
             where = np.flatnonzero(truncated)
@@ -159,9 +180,12 @@ class Network:
     @property
     def max_tokens(self) -> int:
         """The limit asked for, or the longest text that the network has positions for."""
-        positions = self.backbone.checkpoint.config.get("max_position_embeddings", 1 << 30)
-        offset = 2 if self.backbone.checkpoint.config.get("model_type") in {"roberta", "xlm-roberta", "camembert"} else 0
-        return min(self.backbone.max_tokens, int(positions) - offset, int(self.tokenizer.model_max_length))
+        config = self.backbone.checkpoint.config
+        positions = next((config[name] for name in POSITION_NAMES if isinstance(config.get(name), int)), 1 << 30)
+        if config.get("model_type") in COUNTS_FROM_PAD:
+            pad = config.get("pad_token_id")
+            positions -= (1 if pad is None else pad) + 1
+        return min(self.backbone.max_tokens, positions, int(self.tokenizer.model_max_length))
 
     def _encode(self, texts: Sequence[str], limit: int) -> list[list[int]]:
         if not texts:
@@ -261,10 +285,10 @@ def _load_model(checkpoint: Checkpoint, *, depth: int) -> Any:
     import torch
     from transformers import AutoConfig, AutoModel
 
-    config: Any = AutoConfig.from_pretrained(
-        checkpoint.path, local_files_only=True, trust_remote_code=checkpoint.remote_code
-    )
-    config = config.get_text_config()
+    with _in_one_line(checkpoint, "config.json"):
+        config: Any = AutoConfig.from_pretrained(
+            checkpoint.path, local_files_only=True, trust_remote_code=checkpoint.remote_code
+        ).get_text_config()
     if config.is_encoder_decoder:
         raise InputError(f"{checkpoint.name}: found an encoder-decoder, expected an encoder or a decoder")
     kept, n_blocks = max(depth, 1), checkpoint.n_blocks
@@ -273,17 +297,29 @@ def _load_model(checkpoint: Checkpoint, *, depth: int) -> Any:
             if isinstance(value, list) and len(value) == n_blocks:
                 setattr(config, name, value[:kept])
         config.num_hidden_layers = kept
-    try:
-        return AutoModel.from_pretrained(
+    with _in_one_line(checkpoint, "the weights"):
+        model, info = AutoModel.from_pretrained(
             checkpoint.path,
             config=config,
             dtype=torch.float32,
             local_files_only=True,
             trust_remote_code=checkpoint.remote_code,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{checkpoint.name}: the weights cannot be loaded: {line}") from error
+    missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise InputError(f"{checkpoint.name}: the weights lack {len(missing)} tensors that the network needs, e.g. {missing[0]}")
+    return model
+
+
+@contextlib.contextmanager
+def _in_one_line(checkpoint: Checkpoint, part: str) -> Iterator[None]:
+    """Whatever the library says about files that it cannot read, as one line."""
+    try:
+        yield
+    except Exception as error:
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{checkpoint.name}: {part} cannot be loaded: {line}") from error
 
 
 def _pooler(pool: Pool, mask: Tensor) -> Callable[[Tensor], Tensor]:

@@ -16,6 +16,7 @@ from oversight.errors import InputError
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "added_tokens.json")
+HUB_SECONDS = 5.0
 DEPTH_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 DECODER_TYPES = frozenset(
     "bloom codegen cohere falcon gemma gemma2 gemma3_text gpt2 gpt_bigcode gpt_neo gpt_neox gptj llama mistral mixtral mpt "
@@ -41,14 +42,23 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """The commit on the Hub, else SHA-256 over config, weights and tokenizer; never the place."""
-        return self.commit or _directory_sha256(self.path, _stamp(self.path))
+        """The commit on the Hub, else SHA-256 over config, weights, tokenizer and code that may run; never the place."""
+        return self.commit or _directory_sha256(self.path, _stamp(self.path, code=self.remote_code))
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The network's config.json; the text part of a model of several parts."""
-        config: dict[str, Any] = json.loads((self.path / "config.json").read_text("utf-8"))
-        text: dict[str, Any] | None = config.get("text_config")
+        """The network's config.json; the text part of a model of several parts.
+
+        Raises:
+            InputError: it is not a JSON object.
+        """
+        try:
+            config: Any = json.loads((self.path / "config.json").read_text("utf-8"))
+        except ValueError as error:
+            raise InputError(f"{self.name}: config.json is not JSON: {error}") from None
+        if not isinstance(config, dict):
+            raise InputError(f"{self.name}: config.json holds no JSON object")
+        text: Any = config.get("text_config")
         return {**config, **text} if isinstance(text, dict) else config
 
     @property
@@ -66,7 +76,12 @@ class Checkpoint:
     @property
     def is_decoder(self) -> bool:
         """Whether a token sees only those before it, so that the last one is read rather than the mean."""
-        return bool(self.config.get("is_decoder")) or self.config.get("model_type") in DECODER_TYPES
+        config = self.config
+        if config.get("use_bidirectional_attention") is True:
+            return False
+        made_for = tuple(config.get("architectures") or ())
+        writes = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in made_for)
+        return bool(config.get("is_decoder")) or writes or config.get("model_type") in DECODER_TYPES
 
 
 def embedded() -> Checkpoint:
@@ -112,16 +127,35 @@ def from_hub(repository: str, *, revision: str | None = None, remote_code: bool 
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
-    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*.safetensors.index.json"]
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*.safetensors.index.json", *(["*.py"] if remote_code else [])]
+    local = not _hub_answers(repository, revision)
+
+    def download(patterns: list[str]) -> Path:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=local))
+
     try:
-        path = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+        path = download(wanted)
         if not any(path.glob("*.safetensors")):
-            path = Path(snapshot_download(repository, revision=revision, allow_patterns=[*wanted, "pytorch_model*.bin"]))
+            path = download([*wanted, "pytorch_model*.bin"])
     except Exception as error:
         raise InputError(_hub_message(repository, revision, error)) from None
     shown = repository if revision is None else f"{repository}#{revision}"
     found = from_directory(path, name=shown, remote_code=remote_code)
     return Checkpoint(name=shown, path=path, commit=path.name, remote_code=found.remote_code)
+
+
+def _hub_answers(repository: str, revision: str | None) -> bool:
+    """Whether the Hub says anything in time; the download itself would wait for a silent network without end."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(repository, revision=revision, timeout=HUB_SECONDS)
+    except HfHubHTTPError:
+        return True
+    except Exception:
+        return False
+    return True
 
 
 def _hub_message(repository: str, revision: str | None, error: Exception) -> str:
@@ -135,8 +169,8 @@ def _hub_message(repository: str, revision: str | None, error: Exception) -> str
     )
 
 
-def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
-    patterns = ("config.json", *WEIGHT_FILES, *TOKENIZER_FILES)
+def _stamp(path: Path, *, code: bool) -> tuple[tuple[str, int, int], ...]:
+    patterns = ("config.json", *WEIGHT_FILES, *TOKENIZER_FILES, *(("*.py",) if code else ()))
     files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
     return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 

@@ -6,8 +6,12 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import json
+import math
+import sys
 import types
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
@@ -26,33 +30,67 @@ def describe(thing: Any) -> Any:
     Raises:
         InputError: something whose behaviour cannot be read off it, such as an object with hidden state.
     """
+    if isinstance(thing, float) and not math.isfinite(thing):
+        return {"float": str(thing)}
     if thing is None or isinstance(thing, bool | int | float | str):
         return thing
     if isinstance(thing, np.generic):
-        return thing.item()
+        return describe(thing.item())
     if isinstance(thing, np.ndarray):
-        return {"array": hashlib.sha256(np.ascontiguousarray(thing).tobytes()).hexdigest(), "shape": list(thing.shape)}
+        return _describe_array(thing)
     if not isinstance(thing, type) and callable(getattr(thing, "identity", None)):
         return {"class": _name(type(thing)), **describe(thing.identity())}
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         return _describe_dataclass(thing)
+    if isinstance(thing, Mapping) and all(isinstance(key, str) for key in thing):
+        return {key: describe(value) for key, value in thing.items()}
     if isinstance(thing, Mapping):
-        return {str(key): describe(value) for key, value in thing.items()}
-    if isinstance(thing, Sequence | set | frozenset):
-        return [describe(value) for value in (sorted(thing) if isinstance(thing, set | frozenset) else thing)]
+        return {"items": _sorted([describe(pair) for pair in thing.items()])}
+    if isinstance(thing, set | frozenset):
+        return {"set": _sorted([describe(value) for value in thing])}
+    if isinstance(thing, Sequence):
+        return [describe(value) for value in thing]
     return _describe_callable(thing)
 
 
+def _sorted(described: list[Any]) -> list[Any]:
+    return sorted(described, key=lambda one: json.dumps(one, sort_keys=True))
+
+
+def _describe_array(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    shape = list(array.shape)
+    if array.dtype.hasobject:
+        return {"array": describe(array.tolist()), "shape": shape}
+    content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return {"array": content, "shape": shape, "dtype": array.dtype.str}
+
+
 def _describe_dataclass(thing: Any) -> dict[str, Any]:
+    kind = type(thing)
     fields = {f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
-    own = type(thing).__module__.startswith("oversight.")
-    return {"class": _name(type(thing)), "fields": fields, **({} if own else {"source": _source(type(thing))})}
+    cached = {name for one in kind.__mro__ for name, value in vars(one).items() if isinstance(value, cached_property)}
+    hidden = sorted(set(getattr(thing, "__dict__", ())) - set(fields) - cached)
+    if hidden or not kind.__dataclass_params__.frozen:
+        why = f"it keeps {', '.join(hidden)} beside its fields" if hidden else "it can change after it was described"
+        raise InputError(f"{_name(kind)}: {why}, so no stored result could be believed; expected a frozen dataclass")
+    return {"class": _name(type(thing)), "fields": fields, **_class_source(type(thing))}
+
+
+def _class_source(kind: type) -> dict[str, Any]:
+    """Sources of a class and of those it inherits from; of oversight's own, the version of the step speaks."""
+    known = {"oversight", *sys.stdlib_module_names}
+    found = {_name(one): _source(one) for one in kind.__mro__ if one.__module__.split(".")[0] not in known}
+    return {"source": found} if found else {}
 
 
 def _describe_callable(thing: Any) -> dict[str, Any]:
     if isinstance(thing, functools.partial):
         partial: functools.partial[Any] = thing
-        return {"partial": describe(partial.func), "args": describe(partial.args), "keywords": describe(partial.keywords)}
+        return {
+            "partial": describe(partial.func),
+            "args": describe(partial.args),
+            "keywords": describe(partial.keywords),
+        }
     if isinstance(thing, types.FunctionType):
         closed = [cell.cell_contents for cell in thing.__closure__ or ()]
         return {
@@ -62,7 +100,7 @@ def _describe_callable(thing: Any) -> dict[str, Any]:
             "closure": describe(closed),
         }
     if isinstance(thing, type):
-        return {"type": _name(thing), "source": _source(thing)}
+        return {"type": _name(thing), **_class_source(thing)}
     if isinstance(thing, PurePath):
         raise InputError(f"{thing}: a path cannot be part of a key; pass the contents of the file")
     raise InputError(
@@ -76,10 +114,22 @@ def _name(thing: Any) -> str:
 
 
 def _source(thing: Any) -> str:
+    code = getattr(thing, "__code__", None)
     try:
-        return hashlib.sha256(inspect.getsource(thing).encode()).hexdigest()
-    except (OSError, TypeError):
-        code = getattr(thing, "__code__", None)
+        text = inspect.getsource(thing)
+    except (OSError, TypeError, SyntaxError):
         if code is None:
-            raise InputError(f"{_name(thing)}: its source is not to be found, so no stored result could be believed") from None
-        return hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()
+            raise InputError(
+                f"{_name(thing)}: its source is not to be found, so no stored result could be believed"
+            ) from None
+        return _code_sha256(code)
+    # Two lambdas may share their line, so the line does not tell them apart.
+    named = "" if code is None or code.co_name != "<lambda>" else _code_sha256(code)
+    return hashlib.sha256((text + named).encode()).hexdigest()
+
+
+def _code_sha256(code: types.CodeType) -> str:
+    """What a function does, without its place: instructions, constants (functions within likewise) and names."""
+    constants = [_code_sha256(one) if isinstance(one, types.CodeType) else repr(one) for one in code.co_consts]
+    told = [code.co_code.hex(), constants, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount]
+    return hashlib.sha256(repr(told).encode()).hexdigest()

@@ -6,8 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from oversight.errors import InputError, StepError
 
 Array = npt.NDArray[Any]
 FORMAT = 1
+MAPPED_BYTES = 1 << 20
+NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO}
 RECORD, ARRAYS = "record.json", "arrays.safetensors"
 DTYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "BOOL": np.bool_}
 
@@ -83,12 +85,12 @@ class DirectoryStore:
         folder = self.folder(key)
         if not folder.is_dir():
             return None
-        try:
-            return read_outcome(folder)
-        except (OSError, ValueError, KeyError) as error:
-            self.damaged.append(f"{key}: {error}")
-            shutil.rmtree(folder, ignore_errors=True)
-            return None
+        fault = _fault(folder)
+        if isinstance(fault, Outcome):
+            return fault
+        self.damaged.append(f"{key}: {fault}")
+        _discard(folder)
+        return None
 
     def put(self, key: str, outcome: Outcome, *, about: Mapping[str, Any]) -> Outcome:
         """See `Store.put`.
@@ -97,19 +99,19 @@ class DirectoryStore:
             StepError: the outcome could not be written; nothing half-written is left under the key.
         """
         folder = self.folder(key)
-        temporary: Path | None = None
+        temporary = folder.parent / f".new-{secrets.token_hex(8)}"
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+            temporary.mkdir()
             _write(temporary, outcome, {"key": key, **about})
-            _publish(temporary, folder)
+            return _publish(temporary, folder)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StepError(f"store {self.path}: cannot write {key[:12]}: {reason}; nothing was kept of this step") from error
+            raise StepError(
+                f"store {self.path}: cannot write {key[:12]}: {reason}; nothing was kept of this step"
+            ) from error
         finally:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
-        return read_outcome(folder)
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def keys(self) -> Iterator[str]:
         """All keys, sorted."""
@@ -120,32 +122,76 @@ class DirectoryStore:
 
         Raises:
             InputError: no such key, or more than one that begins so.
+            StepError: it is damaged.
         """
         found = [known for known in self.keys() if known.startswith(key)]
         if len(found) != 1:
-            raise InputError(f"store {self.path}: found {len(found)} results whose key begins with '{key}', expected one")
+            raise InputError(
+                f"store {self.path}: found {len(found)} results whose key begins with '{key}', expected one"
+            )
+        fault = _fault(self.folder(found[0]))
+        if isinstance(fault, str):
+            raise StepError(
+                f"store {self.path}: {found[0]} is damaged ({fault}); the command that made it makes it again"
+            )
         record: dict[str, Any] = json.loads((self.folder(found[0]) / RECORD).read_bytes())["content"]
         return record
 
     def verify(self) -> dict[str, str]:
-        """Every damaged outcome with its fault; removes nothing."""
-        faults: dict[str, str] = {}
+        """Every outcome that cannot be used, with the reason; removes nothing."""
+        found: dict[str, str] = {}
         for key in self.keys():
             try:
-                read_outcome(self.folder(key))
-            except (OSError, ValueError, KeyError) as error:
-                faults[key] = str(error)
-        return faults
+                fault = _fault(self.folder(key))
+            except StepError as error:
+                fault = str(error)
+            if isinstance(fault, str):
+                found[key] = fault
+        return found
 
 
-def _publish(temporary: Path, folder: Path) -> None:
-    """Rename; where somebody else published the same key first, theirs stands."""
+def _fault(folder: Path) -> Outcome | str:
+    """The outcome of a folder, or what is wrong with it.
+
+    Raises:
+        StepError: it cannot be read now (open files, permissions), no fault of its own; or its format is newer.
+    """
+    try:
+        return read_outcome(folder)
+    except OSError as error:
+        if error.errno not in NOT_THERE:
+            raise StepError(f"{folder}: cannot be read: {os.strerror(error.errno or 0)}") from error
+        return f"{Path(error.filename or folder).name}: {os.strerror(error.errno or 0)}"
+    except (ValueError, KeyError, TypeError) as error:
+        return str(error) if isinstance(error, ValueError) else f"{RECORD} is not a record of this program"
+
+
+def _discard(folder: Path) -> None:
+    """Out of sight in one step, then removed: nobody ever meets half a folder."""
+    aside = folder.parent / f".old-{secrets.token_hex(8)}"
+    try:
+        os.rename(folder, aside)
+    except FileNotFoundError:
+        return
+    except OSError:
+        aside = folder
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _publish(temporary: Path, folder: Path) -> Outcome:
+    """Rename and read again; where somebody else published the same key first, theirs stands unless it is damaged."""
     try:
         os.rename(temporary, folder)
     except OSError as error:
         if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
             raise
+        theirs = _fault(folder)
+        if isinstance(theirs, Outcome):
+            return theirs
+        _discard(folder)
+        os.rename(temporary, folder)
     _flush_directory(folder.parent)
+    return read_outcome(folder)
 
 
 def _write(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> None:
@@ -163,17 +209,22 @@ def _write(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> None:
 
 
 def read_outcome(folder: Path) -> Outcome:
-    """Read and check one outcome; arrays are memory-mapped.
+    """Read and check one outcome; large arrays are memory-mapped.
 
     Raises:
-        ValueError: a checksum does not agree, or the format is newer than this program.
+        ValueError, KeyError, TypeError: it is not what was written.
+        StepError: the format is newer than this program.
     """
     sealed = json.loads((folder / RECORD).read_bytes())
     content: dict[str, Any] = sealed["content"]
-    if content["format"] > FORMAT:
-        raise StepError(f"{folder}: found store format {content['format']}, expected at most {FORMAT}: newer than this program")
     if sealed["sha256"] != _content_sha256(content):
         raise ValueError(f"{RECORD} does not agree with its checksum")
+    if content["format"] > FORMAT:
+        raise StepError(
+            f"{folder}: found store format {content['format']}, expected at most {FORMAT}: newer than this program"
+        )
+    if content["key"] != folder.name:
+        raise ValueError(f"{RECORD} belongs to {content['key'][:12]}")
     with (folder / ARRAYS).open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != content["arrays_sha256"]:
             raise ValueError(f"{ARRAYS} does not agree with its checksum")
@@ -188,23 +239,20 @@ def dump_arrays(arrays: Mapping[str, Array]) -> bytes:
     """Arrays in the safetensors format; the same arrays give the same bytes."""
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)})
+    return save({name: np.asarray(arrays[name], order="C") for name in sorted(arrays)})
 
 
 def map_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of a safetensors file, mapped read-only rather than read."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(size))
+    """The arrays of a safetensors file, read-only; mapped where the file is large, as a map holds a file open."""
+    large = path.stat().st_size >= MAPPED_BYTES
+    raw = np.memmap(path, dtype=np.uint8, mode="r") if large else np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    size = 8 + int.from_bytes(raw[:8].tobytes(), "little")
+    header: dict[str, Any] = json.loads(raw[8:size].tobytes())
     header.pop("__metadata__", None)
     found: dict[str, Array] = {}
     for name, entry in header.items():
-        dtype, shape, (start, end) = np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"]), entry["data_offsets"]
-        found[name] = (
-            np.memmap(path, dtype=dtype, mode="r", offset=8 + size + start, shape=shape)
-            if end > start
-            else np.zeros(shape, dtype)
-        )
+        start, end = entry["data_offsets"]
+        found[name] = raw[size + start : size + end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return found
 
 

@@ -74,30 +74,36 @@ def cut_by_group(
     Returns:
         (n,) int: the part of each row.
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for i, group in enumerate(groups):
-        members[group].append(i)
-    known_by = {group: min(names[i] for i in rows) if names else group for group, rows in members.items()}
-    order = sorted(members, key=lambda group: hashlib.sha256(f"{seed}:{known_by[group]}".encode()).digest())
+    members = _groups_in_hash_order(groups, seed, names)
     n_classes = int(labels.max()) + 1 if len(labels) else 1
     totals = np.bincount(labels, minlength=n_classes).tolist()
     target = [[share * total for total in totals] for share in shares]
     have = [[0] * n_classes for _ in shares]
     part = np.zeros(len(groups), np.int64)
     classes = labels.tolist()
-    for group in order:
+    for rows in members:
         counts: dict[int, int] = defaultdict(int)
-        for i in members[group]:
+        for i in rows:
             counts[classes[i]] += 1
         costs = [
             sum(g * (2 * (have[p][c] - target[p][c]) + g) / target[p][c] for c, g in counts.items())
             for p in range(len(shares))
         ]
         best = min(range(len(shares)), key=costs.__getitem__)
-        part[members[group]] = best
+        part[rows] = best
         for c, g in counts.items():
             have[best][c] += g
     return part
+
+
+def _groups_in_hash_order(groups: Sequence[str], seed: int | str, names: Sequence[str] | None) -> list[list[int]]:
+    """Positions of the rows of each group; the groups by the hash of their name or of their smallest row name."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for i, group in enumerate(groups):
+        members[group].append(i)
+    known_by = {group: min(names[i] for i in rows) if names else group for group, rows in members.items()}
+    order = sorted(members, key=lambda group: hashlib.sha256(f"{seed}:{known_by[group]}".encode()).digest())
+    return [members[group] for group in order]
 
 
 def split_task(task: Task, *, seed: int) -> Split:
@@ -139,9 +145,7 @@ def hold_out(rows: Rows, classes: Ints, *, fraction: float = 0.1, seed: int) -> 
         fraction: of the rows to hold out, in (0, 1).
         seed: of the cut.
     """
-    part = cut_by_group(
-        rows.groups, classes, [1 - fraction, fraction], seed=f"hold out {seed}", names=rows.ids
-    )
+    part = cut_by_group(rows.groups, classes, [1 - fraction, fraction], seed=f"hold out {seed}", names=rows.ids)
     return np.flatnonzero(part == 0), np.flatnonzero(part == 1)
 
 
@@ -149,7 +153,7 @@ def limit(task: Task, *, n_train: int | None = None, n_test: int | None = None) 
     """The task with at most `n_train` rows outside and `n_test` rows inside its test set; whole groups in hash order.
 
     Raises:
-        InputError: a number below 1.
+        InputError: a number below 1, or below the size of every group.
     """
     for flag, n in (("--n-train", n_train), ("--n-test", n_test)):
         if n is not None and n < 1:
@@ -158,24 +162,29 @@ def limit(task: Task, *, n_train: int | None = None, n_test: int | None = None) 
         return task
     named = with_test(task)
     is_test = _test_mask(named)
-    kept = np.concatenate(
-        [_first_groups(task, np.flatnonzero(~is_test), n_train), _first_groups(task, np.flatnonzero(is_test), n_test)]
-    )
-    return named.take(np.sort(kept))
+    train = _first_groups(task, np.flatnonzero(~is_test), n_train, flag="--n-train")
+    test = _first_groups(task, np.flatnonzero(is_test), n_test, flag="--n-test")
+    return named.take(np.sort(np.concatenate([train, test])))
 
 
-def _first_groups(task: Task, index: Ints, most: int | None) -> Ints:
+def _first_groups(task: Task, index: Ints, most: int | None, *, flag: str) -> Ints:
+    """Whole groups in hash order as long as they fit, first those that keep the class shares."""
     if most is None or len(index) <= most:
         return index
-    names = [task.rows.ids[i] for i in index]
-    part = cut_by_group(
-        [task.rows.groups[i] for i in index],
-        task.labels[index],
-        [most / len(index), 1 - most / len(index)],
-        seed="limit",
-        names=names,
-    )
-    return index[part == 0]
+    groups, names = [task.rows.groups[i] for i in index], [task.rows.ids[i] for i in index]
+    share = most / len(index)
+    wanted = cut_by_group(groups, task.labels[index], [share, 1 - share], seed="limit", names=names) == 0
+    members = _groups_in_hash_order(groups, "limit", names)
+    kept: list[int] = []
+    for rows in sorted(members, key=lambda rows: not wanted[rows[0]]):
+        if len(kept) + len(rows) <= most:
+            kept += rows
+    if not kept:
+        smallest = min(map(len, members))
+        raise InputError(
+            f"{flag}: found {most}, expected at least {smallest}: no group is smaller, and none is ever cut"
+        )
+    return index[np.sort(kept)]
 
 
 def _test_mask(task: Task) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
