@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from oversight.methods.method import OracleMethod as OracleMethod
     from oversight.methods.method import WeakData as WeakData
     from oversight.methods.method import WithLoss as WithLoss
+    from oversight.metrics.intervals import Estimate as Estimate
     from oversight.models.backbone import Backbone as Backbone
     from oversight.models.lexical import BagOfWords as BagOfWords
     from oversight.models.probe import Probe as Probe
@@ -58,6 +59,7 @@ _HOMES = {
     "errors": "InputError OversightError StepError",
     "methods.losses": "Confidence confidence_loss",
     "methods.method": "Method Needs OracleMethod WeakData WithLoss",
+    "metrics.intervals": "Estimate",
     "models.backbone": "Backbone",
     "models.lexical": "BagOfWords",
     "models.probe": "Probe",

@@ -29,16 +29,17 @@ SIZES: dict[str, Any] = {
     "num_attention_heads": 4,
     "intermediate_size": 48,
     "max_position_embeddings": 64,
-    "initializer_range": 0.3,
+    "initializer_range": 0.15,
 }
 GROUPED = {**SIZES, "num_key_value_heads": 2}
 
 # Special tokens in the order of their ids; the roles they play; what stands before and after every text.
 BERT_TOKENS = ("[PAD] [UNK] [CLS] [SEP] [MASK]", {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}, (2, 3))
 ROBERTA_TOKENS = ("<s> <pad> </s> <unk> <mask>", {"bos": 0, "pad": 1, "eos": 2, "unk": 3, "cls": 0, "sep": 2}, (0, 2))
-PLAIN_TOKENS = ("", {"unk": 1, "eos": 2}, (None, None))  # ids 0, 1, 2 are the words zero, the, a; there is no pad token
+PLAIN_TOKENS = ("end", {"eos": len(WORDS), "unk": len(WORDS)}, (None, None))  # after the words; there is no pad token
 LLAMA_TOKENS = ("<unk> <s> </s>", {"unk": 0, "bos": 1, "eos": 2}, (1, None))
 GEMMA_TOKENS = ("<pad> <eos> <bos> <unk>", {"pad": 0, "eos": 1, "bos": 2, "unk": 3}, (2, None))
+BYTE_TOKENS = ("bytes", {}, (None, None))  # a byte-level tokenizer of the Qwen family; token 0 is "!"
 OPT_TOKENS = ("<s> <pad> </s> <unk>", {"bos": 0, "pad": 1, "eos": 2, "unk": 3}, (2, None))
 
 # family: (config class, its sizes, tokenizer)
@@ -48,15 +49,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "mpnet": ("MPNetConfig", {**SIZES, "max_position_embeddings": 66}, ROBERTA_TOKENS),
     "distilbert": (
         "DistilBertConfig",
-        {"dim": 32, "n_layers": N_BLOCKS, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 64, "initializer_range": 0.3},
+        {"dim": 32, "n_layers": N_BLOCKS, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 64, "initializer_range": 0.15},
         BERT_TOKENS,
     ),
     "modernbert": ("ModernBertConfig", {**SIZES, "local_attention": 8, "global_attn_every_n_layers": 2}, BERT_TOKENS),
-    "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": N_BLOCKS, "n_head": 4, "n_positions": 64, "initializer_range": 0.3}, PLAIN_TOKENS),
+    "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": N_BLOCKS, "n_head": 4, "n_positions": 64, "initializer_range": 0.15}, PLAIN_TOKENS),
     "gpt_neox": ("GPTNeoXConfig", SIZES, PLAIN_TOKENS),
     "llama": ("LlamaConfig", GROUPED, LLAMA_TOKENS),
     "mistral": ("MistralConfig", {**GROUPED, "head_dim": 8, "sliding_window": 6}, LLAMA_TOKENS),
-    "qwen2": ("Qwen2Config", GROUPED, PLAIN_TOKENS),
+    "qwen2": ("Qwen2Config", GROUPED, BYTE_TOKENS),
     "qwen3": ("Qwen3Config", {**GROUPED, "head_dim": 8}, PLAIN_TOKENS),
     "gemma": ("GemmaConfig", {**GROUPED, "head_dim": 8}, GEMMA_TOKENS),
     "gemma3": (
@@ -75,7 +76,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], Any]] = {
             **{k: v for k, v in SIZES.items() if k not in {"intermediate_size", "initializer_range"}},
             "ffn_dim": 48,
             "word_embed_proj_dim": 32,
-            "init_std": 0.3,
+            "init_std": 0.15,
         },
         OPT_TOKENS,
     ),
@@ -93,7 +94,9 @@ def save_tokenizer(path: Path, tokens: Any, *, max_length: int | None = None) ->
     from transformers import PreTrainedTokenizerFast
 
     specials, roles, (before, after) = tokens
-    names = [*specials.split(), *WORDS]
+    if specials == "bytes":
+        return _save_bytes(path)
+    names = [*WORDS, "<|endoftext|>"] if specials == "end" else [*specials.split(), *WORDS]
     tokenizer = Tokenizer(WordLevel({name: i for i, name in enumerate(names)}, unk_token=names[roles["unk"]]))
     tokenizer.pre_tokenizer = WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
     around = [i for i in (before, after) if i is not None]
@@ -105,6 +108,15 @@ def save_tokenizer(path: Path, tokens: Any, *, max_length: int | None = None) ->
     limits = {} if max_length is None else {"model_max_length": max_length}
     named = {f"{role}_token": names[i] for role, i in roles.items()}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named, **limits).save_pretrained(path)
+    return len(names)
+
+
+def _save_bytes(path: Path) -> int:
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2Tokenizer
+
+    names = [*sorted(ByteLevel.alphabet()), "<|endoftext|>"]
+    Qwen2Tokenizer(vocab={name: i for i, name in enumerate(names)}, merges=[]).save_pretrained(path)
     return len(names)
 
 

@@ -1,0 +1,162 @@
+"""Options of the commands, and how their text is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oversight.errors import InputError
+
+Task = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK",
+        help="A name, a file (.jsonl[.gz], .csv, .parquet), a directory with train.* and test.*, "
+        "or hf:org/name[:config][@revision].",
+    ),
+]
+Weak = Annotated[
+    list[str],
+    typer.Option(
+        "--weak",
+        metavar="MODEL",
+        help="Who labels: bow, minilm[@k], DIR[@k], org/name[@k], labels:FILE; a+b for several together. "
+        "Repeat for several studies.",
+    ),
+]
+Strong = Annotated[
+    list[str], typer.Option("--strong", metavar="MODEL", help="Who learns. Repeat for several studies.")
+]
+Method = Annotated[
+    list[str] | None,
+    typer.Option("--method", metavar="NAME", help="How weak labels are used (default: naive). Repeat for several."),
+]
+Train = Annotated[str, typer.Option("--train", metavar="HOW", help="How student and supervisor are trained.")]
+Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of every role; 5 or more for an interval over seeds.")]
+Test = Annotated[
+    list[str] | None,
+    typer.Option("--test", metavar="NAME=FILE", help="A further test set, scored by itself. Repeatable."),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="Of gap and PGR: accuracy, balanced_accuracy, auroc, nll, brier, ece. "
+        "Default: accuracy, balanced where a class exceeds 55 % of the test.",
+    ),
+]
+Text = Annotated[
+    str | None, typer.Option("--text", metavar="COLUMN", help="Column of the text; dotted paths reach inside.")
+]
+Label = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Column of the class.")]
+Group = Annotated[
+    str | None, typer.Option("--group", metavar="COLUMN", help="Rows of one group stay in one part of every split.")
+]
+Difficulty = Annotated[str | None, typer.Option("--difficulty", metavar="COLUMN", help="Column of a kind of row.")]
+MostTrain = Annotated[int | None, typer.Option("--n-train", help="Most rows outside the test set.")]
+MostTest = Annotated[int | None, typer.Option("--n-test", help="Most rows of the test set.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Rows in both train and test are an error.")]
+WeakPenalty = Annotated[
+    str | None,
+    typer.Option("--weak-penalty", metavar="X[,X...]", help="L2 penalties of the supervisor's probe to choose from."),
+]
+StrongPenalty = Annotated[
+    str | None, typer.Option("--strong-penalty", metavar="X[,X...]", help="The same for student and ceiling.")
+]
+WeakLayers = Annotated[
+    str | None,
+    typer.Option(
+        "--weak-layers", metavar="all|K[,K...]", help="Choose the supervisor's layer on its own held-out rows."
+    ),
+]
+StrongLayers = Annotated[
+    str | None,
+    typer.Option(
+        "--strong-layers",
+        metavar="all|K[,K...]",
+        help="Choose the student's layer on weak validation labels (the ceiling's on true ones).",
+    ),
+]
+WeakPool = Annotated[
+    str | None, typer.Option("--weak-pool", metavar="mean|last|cls", help="How the supervisor reads hidden states.")
+]
+StrongPool = Annotated[
+    str | None, typer.Option("--strong-pool", metavar="mean|last|cls", help="The same for student and ceiling.")
+]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Longer texts are truncated, and counted.")]
+Precision = Annotated[str, typer.Option("--precision", metavar="auto|float32|bfloat16", help="Of hidden states.")]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where hidden states are computed.")]
+RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let code that comes with weights run.")]
+AuxWeight = Annotated[
+    float | None,
+    typer.Option("--aux-weight", help="Method confidence: final share of the student's own guess (0.5)."),
+]
+SplitSeed = Annotated[int | None, typer.Option("--split-seed", help="Fix the cut of the training rows.")]
+InitSeed = Annotated[int | None, typer.Option("--init-seed", help="Fix the initial weights.")]
+OrderSeed = Annotated[int | None, typer.Option("--order-seed", help="Fix the order of rows in training.")]
+Report = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE", help="Also write one self-contained HTML file.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and count the steps; compute nothing.")]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store", metavar="DIR", help="Where results are kept. Default: $OVERSIGHT_STORE, else ./oversight-store."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where report.html goes.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The first characters of a key.")]
+Gap = Annotated[float, typer.Option("--gap", help="Ceiling minus supervisor that you expect.")]
+TestRows = Annotated[int, typer.Option("--n-test", help="Test rows.")]
+TrainedSeeds = Annotated[int, typer.Option("--seeds", help="Trainings of every role.")]
+Pgr = Annotated[float, typer.Option("--pgr", help="PGR that you expect.")]
+GroupSize = Annotated[int, typer.Option("--group-size", help="Test rows per group.")]
+
+
+def named_tests(tests: list[str]) -> dict[str, str]:
+    """NAME=FILE of every `--test`.
+
+    Raises:
+        InputError: not of this form, or a name given twice.
+    """
+    found: dict[str, str] = {}
+    for test in tests:
+        name, equals, path = test.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"--test: found '{test}', expected NAME=FILE")
+        if name in found:
+            raise InputError(f"--test: found the name '{name}' twice, expected each name once")
+        found[name] = path
+    return found
+
+
+def numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
+    """Numbers between commas; None = not asked for.
+
+    Raises:
+        InputError: something else.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{flag}: found '{text}', expected numbers above 0 such as 1e-3,1e-1") from None
+
+
+def layers(flag: str, text: str | None) -> tuple[int, ...] | None:
+    """Depths between commas; None = not asked for; () = all.
+
+    Raises:
+        InputError: something else.
+    """
+    if text is None or text == "all":
+        return None if text is None else ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{flag}: found '{text}', expected 'all' or depths such as 2,4,6") from None
