@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 import oversight as ov
-from oversight.resolve import prepare
 from oversight.methods.losses import Confidence
 from oversight.models.features import features
 from oversight.models.student import Loss, Validation, cross_entropy
+from oversight.resolve import prepare
 from oversight.studies.kinds import _bank  # pyright: ignore[reportPrivateUsage]
 from oversight.studies.plan import Plan
 from oversight.tasks.split import Seed
@@ -117,11 +117,19 @@ def main() -> None:
         runs = [one_run(plan, probe, weak, seed, bank) for seed in setup.seeds]
         mean = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
         rows.append({"task": Path(name).name, **mean})
-        print(" ".join(f"{key}={value:.3f}" if isinstance(value, float) else str(value) for key, value in rows[-1].items()), flush=True)
+        print(
+            " ".join(
+                f"{key}={value:.3f}" if isinstance(value, float) else str(value) for key, value in rows[-1].items()
+            ),
+            flush=True,
+        )
     difference = np.array([row["ours"] - row["reference"] for row in rows])
     speed = np.median([row["reference_seconds"] / row["ours_seconds"] for row in rows])
     half = 1.96 * difference.std(ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else float("nan")
-    print(f"ours - reference: {difference.mean():+.4f} +- {half:.4f} over {len(rows)} tasks; reference / ours seconds x{speed:.1f}")
+    print(
+        f"ours - reference: {difference.mean():+.4f} +- {half:.4f} over {len(rows)} tasks; "
+        f"reference / ours seconds x{speed:.1f}"
+    )
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
 

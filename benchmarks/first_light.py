@@ -44,8 +44,8 @@ def seconds(work: Callable[[], object]) -> float:
 def matrix_product(dtype: torch.dtype, size: int = 2048, n: int = 6) -> float:
     """FLOP/s of a square matrix product, best of n."""
     a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    a @ b
-    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(n))
+    torch.mm(a, b)
+    return 2 * size**3 / min(seconds(lambda: torch.mm(a, b)) for _ in range(n))
 
 
 def plain(texts: Sequence[str], path: Path) -> int:
@@ -57,11 +57,13 @@ def plain(texts: Sequence[str], path: Path) -> int:
     tokens = 0
     with torch.no_grad():
         for start in range(0, len(texts), BATCH):
-            batch = tokenizer(list(texts[start : start + BATCH]), padding=True, truncation=True, max_length=256, return_tensors="pt")
+            batch = tokenizer(
+                list(texts[start : start + BATCH]), padding=True, truncation=True, max_length=256, return_tensors="pt"
+            )
             states = model(**batch, output_hidden_states=True).hidden_states
             mask = batch["attention_mask"][..., None].float()
             for state in states:
-                (state * mask).sum(1) / mask.sum(1)
+                _ = (state * mask).sum(1) / mask.sum(1)
             tokens += int(batch["attention_mask"].sum())
     return tokens
 
@@ -90,7 +92,9 @@ def extraction(rows: Rows, repeats: int) -> dict[str, Any]:
         "rows": len(rows),
         "tokens_per_second": rates,
         "ratio_to_plain": {name: rates[name] / rates["plain float32"] for name in rates},
-        "ratio_by_repeat": [b / a for a, b in zip(found["plain float32"][1:], found[f"oversight {fast}"][1:], strict=True)],
+        "ratio_by_repeat": [
+            b / a for a, b in zip(found["plain float32"][1:], found[f"oversight {fast}"][1:], strict=True)
+        ],
         "matrix_product_gflops": {name: value / 1e9 for name, value in peak.items()},
         "utilisation": {name: rates[name] * work / peak[name.split()[1]] for name in rates},
         "mflop_per_token": work / 1e6,
@@ -109,7 +113,9 @@ def demo() -> dict[str, Any]:
         environment = {**os.environ, "OVERSIGHT_STORE": str(Path(place) / "store")}
 
         def once() -> float:
-            return seconds(lambda: subprocess.run([*COMMAND, "demo"], cwd=place, env=environment, check=True, capture_output=True))
+            return seconds(
+                lambda: subprocess.run([*COMMAND, "demo"], cwd=place, env=environment, check=True, capture_output=True)
+            )
 
         first = once()
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
@@ -132,7 +138,8 @@ def demo() -> dict[str, Any]:
 def start_up(repeats: int) -> float:
     """Median seconds of `oversight --help`."""
     return statistics.median(
-        seconds(lambda: subprocess.run([*COMMAND, "--help"], check=True, capture_output=True)) for _ in range(repeats + 2)
+        seconds(lambda: subprocess.run([*COMMAND, "--help"], check=True, capture_output=True))
+        for _ in range(repeats + 2)
     )
 
 

@@ -8,5 +8,6 @@ print(result)
 result.report("report.html")
 
 study = result[0]
-print(f"{study.weak_model} -> {study.strong_model}: gap {study.gap.value:+.3f} [{study.gap.low:+.3f}, {study.gap.high:+.3f}]")
+gap = study.gap
+print(f"{study.weak_model} -> {study.strong_model}: gap {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
 print("PGR", f"{study.pgr.value:.2f}" if study.pgr.defined else f"undefined: {study.pgr.reason}")

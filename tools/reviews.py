@@ -98,15 +98,17 @@ def summary(reviews: list[Review]) -> str:
     kinds = Counter((review.kind, review.label) for review in reviews)
     shares = ", ".join(f"{kind} {kinds[kind, 1]}+/{kinds[kind, 0]}-" for kind in KINDS.values())
     words = sorted(len(review.text.split()) for review in reviews)
-    return f"{len(reviews)} reviews of {len(things)} things; {shares}; words median {words[len(words) // 2]}, {words[0]}-{words[-1]}"
+    lengths = f"words median {words[len(words) // 2]}, {words[0]}-{words[-1]}"
+    return f"{len(reviews)} reviews of {len(things)} things; {shares}; {lengths}"
 
 
 def pack(reviews: list[Review]) -> bytes:
     """JSON lines, gzip without a time stamp: the same rows give the same bytes."""
-    lines = [
-        json.dumps({"text": r.text, "label": ("negative", "positive")[r.label], "group": r.thing, "difficulty": r.kind}, ensure_ascii=False)
+    rows = [
+        {"text": r.text, "label": ("negative", "positive")[r.label], "group": r.thing, "difficulty": r.kind}
         for r in reviews
     ]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     return gzip.compress(("\n".join(lines) + "\n").encode(), compresslevel=9, mtime=0)
 
 

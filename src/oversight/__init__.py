@@ -1,11 +1,11 @@
 """How much of a strong model's ability can a weaker supervisor bring out, and how do you know?
 
-    import oversight as ov
+import oversight as ov
 
-    task = ov.load_task("reviews")
-    result = ov.weak_to_strong(task, weak="bow", strong="minilm@4", method="confidence", seeds=5)
-    print(result)
-    result.report("report.html")
+task = ov.load_task("reviews")
+result = ov.weak_to_strong(task, weak="bow", strong="minilm@4", method="confidence", seeds=5)
+print(result)
+result.report("report.html")
 """
 
 from __future__ import annotations

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from oversight import options as o
 from oversight.errors import InputError, OversightError
 
 if TYPE_CHECKING:
+    from oversight.resolve import ModelOptions
     from oversight.runs.steps import Progress
-    from oversight.runs.store import Store
+    from oversight.runs.store import DirectoryStore, Store
     from oversight.studies.result import Result
     from oversight.studies.weak_to_strong import Setup
 
@@ -31,43 +32,52 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-StoreOption = Annotated[
-    str | None,
-    typer.Option("--store", metavar="DIR", help="Where results are kept. Default: $OVERSIGHT_STORE, else ./oversight-store."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 VERSIONED = ("oversight", "torch", "transformers", "scikit-learn", "numpy", "scipy")
+INTERRUPTED = 130
+STOPPED = "stopped; finished steps are kept, the same command continues"
 
 
 def run() -> None:
     """The console command: one line for what the user can mend, exit code 2 for bad input, 1 for a failure."""
+    usage_error = cast(type[Exception], typer.BadParameter.__base__)
     try:
-        app()
+        code = app(standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except OversightError as error:
-        typer.echo(f"oversight: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("oversight: stopped; finished steps are kept, the same command continues", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        code = _refuse(str(error), error.exit_code)
+    except usage_error as error:
+        code = _misused(error)
+    if code == INTERRUPTED:
+        _refuse(STOPPED, code)
+    sys.exit(code)
+
+
+def _refuse(line: str, code: int) -> int:
+    typer.echo(f"oversight: {line}", err=True)
+    return code
+
+
+def _misused(error: Any) -> int:
+    """A command line that cannot be parsed; without any command its message is the help."""
+    message: str = error.format_message()
+    if "\n" in message.strip():
+        typer.echo(message, err=True)
+        return error.exit_code
+    path = error.ctx.command_path if error.ctx else "oversight"
+    return _refuse(f"{message.rstrip('.')}; see {path} --help", error.exit_code)
 
 
 @app.command()
-def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where report.html goes.")] = Path(),
-    store: StoreOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def demo(out: o.Out = Path(), store: o.Store = None, as_json: o.Json = False) -> None:
     """A complete study on embedded text with an embedded encoder: no download, about a minute."""
-    from oversight.resolve import load_store, prepare
+    from oversight.resolve import check_folder, load_store, prepare
     from oversight.studies import demo as study
 
     began = time.monotonic()
+    check_folder(out, flag="--out")
     setup = prepare("reviews", weak=study.WEAK, strong=study.STRONG, method=study.METHODS, seeds=study.SEEDS)
-    kept = load_store(store)
-    result = study.with_notes(_run(setup, kept, began))
+    result = study.with_notes(_run(setup, load_store(store), began))
     out.mkdir(parents=True, exist_ok=True)
     report = result.report(out / "report.html")
     if as_json:
@@ -87,46 +97,48 @@ def demo(
 
 @app.command()
 def w2s(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A name, a file (.jsonl[.gz], .csv, .parquet), a directory with train.* and test.*, or hf:org/name[:config][@revision].")],
-    weak: Annotated[list[str], typer.Option("--weak", metavar="MODEL", help="Who labels: bow, minilm[@k], DIR[@k], org/name[@k], labels:FILE; a+b for several together. Repeat for several studies.")],
-    strong: Annotated[list[str], typer.Option("--strong", metavar="MODEL", help="Who learns. Repeat for several studies.")],
-    method: Annotated[list[str] | None, typer.Option("--method", metavar="NAME", help="How weak labels are used (default: naive). Repeat for several.")] = None,
-    train: Annotated[str, typer.Option("--train", help="How student and supervisor are trained.")] = "probe",
-    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of every role; 5 or more for an interval over seeds.")] = 5,
-    test: Annotated[list[str] | None, typer.Option("--test", metavar="NAME=FILE", help="A further test set, scored by itself. Repeatable.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Of gap and PGR: accuracy, balanced_accuracy, auroc, nll, brier. Default: accuracy, balanced where a class exceeds 55 % of the test.")] = None,
-    text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="Column of the text; dotted paths reach inside.")] = None,
-    label: Annotated[str | None, typer.Option("--label", metavar="COLUMN")] = None,
-    group: Annotated[str | None, typer.Option("--group", metavar="COLUMN", help="Rows of one group stay in one part of every split.")] = None,
-    difficulty: Annotated[str | None, typer.Option("--difficulty", metavar="COLUMN")] = None,
-    n_train: Annotated[int | None, typer.Option("--n-train", help="Most rows outside the test set.")] = None,
-    n_test: Annotated[int | None, typer.Option("--n-test", help="Most rows of the test set.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Rows in both train and test are an error.")] = False,
-    weak_penalty: Annotated[str | None, typer.Option("--weak-penalty", metavar="X[,X...]", help="L2 penalties of the supervisor's probe to choose from.")] = None,
-    strong_penalty: Annotated[str | None, typer.Option("--strong-penalty", metavar="X[,X...]", help="The same for student and ceiling.")] = None,
-    weak_layers: Annotated[str | None, typer.Option("--weak-layers", metavar="all|K[,K...]", help="Choose the supervisor's layer on its own held-out rows.")] = None,
-    strong_layers: Annotated[str | None, typer.Option("--strong-layers", metavar="all|K[,K...]", help="Choose the student's layer on weak validation labels (the ceiling's on true ones).")] = None,
-    weak_pool: Annotated[str | None, typer.Option("--weak-pool", metavar="mean|last|cls")] = None,
-    strong_pool: Annotated[str | None, typer.Option("--strong-pool", metavar="mean|last|cls")] = None,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Longer texts are truncated, and counted.")] = 256,
-    precision: Annotated[str, typer.Option("--precision", metavar="auto|float32|bfloat16")] = "auto",
-    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda")] = "auto",
-    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Let code that comes with weights run.")] = False,
-    aux_weight: Annotated[float | None, typer.Option("--aux-weight", help="Method confidence: final share of the student's own guess (0.5).")] = None,
-    split_seed: Annotated[int | None, typer.Option("--split-seed", help="Fix the cut of the training rows.")] = None,
-    init_seed: Annotated[int | None, typer.Option("--init-seed", help="Fix the initial weights.")] = None,
-    order_seed: Annotated[int | None, typer.Option("--order-seed", help="Fix the order of rows in training.")] = None,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Also write one self-contained HTML file.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and count the steps; compute nothing.")] = False,
-    store: StoreOption = None,
-    as_json: JsonOption = False,
+    task: o.Task,
+    weak: o.Weak,
+    strong: o.Strong,
+    method: o.Method = None,
+    train: o.Train = "probe",
+    seeds: o.Seeds = 5,
+    test: o.Test = None,
+    metric: o.Metric = None,
+    text: o.Text = None,
+    label: o.Label = None,
+    group: o.Group = None,
+    difficulty: o.Difficulty = None,
+    n_train: o.MostTrain = None,
+    n_test: o.MostTest = None,
+    strict: o.Strict = False,
+    weak_penalty: o.WeakPenalty = None,
+    strong_penalty: o.StrongPenalty = None,
+    weak_layers: o.WeakLayers = None,
+    strong_layers: o.StrongLayers = None,
+    weak_pool: o.WeakPool = None,
+    strong_pool: o.StrongPool = None,
+    max_tokens: o.MaxTokens = 256,
+    precision: o.Precision = "auto",
+    device: o.Device = "auto",
+    trust_remote_code: o.RemoteCode = False,
+    aux_weight: o.AuxWeight = None,
+    split_seed: o.SplitSeed = None,
+    init_seed: o.InitSeed = None,
+    order_seed: o.OrderSeed = None,
+    report: o.Report = None,
+    dry_run: o.DryRun = False,
+    store: o.Store = None,
+    as_json: o.Json = False,
 ) -> None:
     """A weak-to-strong study: weak, student, ceiling, gap and PGR, each with its interval."""
-    from oversight.resolve import ModelOptions, load_store, prepare
+    from oversight.resolve import load_store, prepare
     from oversight.tasks.columns import Columns
 
     began = time.monotonic()
-    shared: dict[str, Any] = {"max_tokens": max_tokens, "precision": precision, "device": device, "remote_code": trust_remote_code}
+    if report:
+        _check_report(report)
+    shared = {"max_tokens": max_tokens, "precision": precision, "device": device, "remote_code": trust_remote_code}
     setup = prepare(
         task,
         weak=weak,
@@ -134,14 +146,14 @@ def w2s(
         method=method or ["naive"],
         train=train,
         seeds=seeds,
-        tests=_named(test or []),
+        tests=o.named_tests(test or []),
         metric=metric,
         columns=Columns(text=text, label=label, group=group, difficulty=difficulty),
         strict=strict,
         n_train=n_train,
         n_test=n_test,
-        weak_options=ModelOptions(penalties=_numbers("--weak-penalty", weak_penalty), layers=_layers("--weak-layers", weak_layers), pool=weak_pool, **shared),
-        strong_options=ModelOptions(penalties=_numbers("--strong-penalty", strong_penalty), layers=_layers("--strong-layers", strong_layers), pool=strong_pool, **shared),
+        weak_options=_model_options("weak", weak_penalty, weak_layers, weak_pool, shared),
+        strong_options=_model_options("strong", strong_penalty, strong_layers, strong_pool, shared),
         method_settings={} if aux_weight is None else {"confidence": {"aux_weight": aux_weight}},
         split_seed=split_seed,
         init_seed=init_seed,
@@ -162,12 +174,12 @@ def w2s(
 
 @app.command()
 def power(
-    gap: Annotated[float, typer.Option("--gap", help="Ceiling minus supervisor that you expect.")],
-    n_test: Annotated[int, typer.Option("--n-test", help="Test rows.")],
-    seeds: Annotated[int, typer.Option("--seeds")] = 5,
-    pgr: Annotated[float, typer.Option("--pgr", help="PGR that you expect.")] = 0.5,
-    group_size: Annotated[int, typer.Option("--group-size", help="Test rows per group.")] = 1,
-    as_json: JsonOption = False,
+    gap: o.Gap,
+    n_test: o.TestRows,
+    seeds: o.TrainedSeeds = 5,
+    pgr: o.Pgr = 0.5,
+    group_size: o.GroupSize = 1,
+    as_json: o.Json = False,
 ) -> None:
     """Before running: how likely is PGR to be defined, and how wide will its interval be?"""
     import dataclasses
@@ -183,7 +195,7 @@ def power(
 
 
 @app.command()
-def methods(as_json: JsonOption = False) -> None:
+def methods(as_json: o.Json = False) -> None:
     """The methods by name."""
     from oversight.methods import ABOUT
 
@@ -191,7 +203,7 @@ def methods(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def tasks(as_json: JsonOption = False) -> None:
+def tasks(as_json: o.Json = False) -> None:
     """The embedded tasks by name."""
     from oversight.tasks import ABOUT
 
@@ -199,7 +211,7 @@ def tasks(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def models(as_json: JsonOption = False) -> None:
+def models(as_json: o.Json = False) -> None:
     """What can stand where a model is asked for."""
     from oversight.models import ABOUT
 
@@ -207,24 +219,31 @@ def models(as_json: JsonOption = False) -> None:
 
 
 @app.command("ls")
-def list_results(store: StoreOption = None, as_json: JsonOption = False) -> None:
+def list_results(store: o.Store = None, as_json: o.Json = False) -> None:
     """Everything in the store: key, kind, when, seconds."""
     kept = _directory(store)
-    rows = [{"key": key, **{name: kept.about(key)[name] for name in ("kind", "made", "seconds")}} for key in kept.keys()]
+    rows = [_entry(kept, key) for key in sorted(kept.keys())]
     if as_json:
         return _print_json({"results": rows})
     for row in sorted(rows, key=lambda row: row["made"]):
         typer.echo(f"{row['key'][:12]}  {row['kind']:10}  {row['made']}  {row['seconds']:8.2f} s")
 
 
+def _entry(kept: DirectoryStore, key: str) -> dict[str, Any]:
+    try:
+        return {"key": key, **{name: kept.about(key)[name] for name in ("kind", "made", "seconds")}}
+    except OversightError:
+        return {"key": key, "kind": "damaged", "made": "", "seconds": 0.0}
+
+
 @app.command()
-def show(key: Annotated[str, typer.Argument(metavar="KEY", help="The first characters of a key.")], store: StoreOption = None) -> None:
+def show(key: o.Key, store: o.Store = None) -> None:
     """One result of the store: what made it, from what, and what it holds, as JSON."""
     _print_json(_directory(store).about(key))
 
 
 @app.command()
-def verify(store: StoreOption = None, as_json: JsonOption = False) -> None:
+def verify(store: o.Store = None, as_json: o.Json = False) -> None:
     """Check every checksum of the store; exit code 1 if something is damaged."""
     kept = _directory(store)
     faults, n = kept.verify(), len(list(kept.keys()))
@@ -236,6 +255,25 @@ def verify(store: StoreOption = None, as_json: JsonOption = False) -> None:
         typer.echo(f"{n} results, {len(faults)} damaged")
     if faults:
         raise typer.Exit(1)
+
+
+def _model_options(
+    role: str, penalty: str | None, layers: str | None, pool: str | None, shared: Mapping[str, Any]
+) -> ModelOptions:
+    from oversight.resolve import ModelOptions
+
+    return ModelOptions(
+        penalties=o.numbers(f"--{role}-penalty", penalty),
+        layers=o.layers(f"--{role}-layers", layers),
+        pool=pool,
+        **shared,
+    )
+
+
+def _check_report(path: Path) -> None:
+    from oversight.reports.html import check_place
+
+    check_place(path)
 
 
 def _run(setup: Setup, store: Store, began: float) -> Result:
@@ -271,7 +309,7 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress() -> Generator[Progress]:
     """A bar of steps on stderr with what is being done and the time left."""
     from oversight.runs.steps import Progress
 
@@ -310,8 +348,12 @@ def _print_plan(setup: Setup, store: Store, as_json: bool) -> None:
     }
     if as_json:
         return _print_json(found)
-    typer.echo(f"{found['task']}: {found['rows']} rows, classes {', '.join(found['classes'])}; {found['studies']} studies")
-    typer.echo("steps to do: " + (", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none, all are in the store"))
+    typer.echo(
+        f"{found['task']}: {found['rows']} rows, classes {', '.join(found['classes'])}; {found['studies']} studies"
+    )
+    typer.echo(
+        "steps to do: " + (", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none, all are in the store")
+    )
     for warning in found["warnings"]:
         typer.echo(f"warning: {warning}")
 
@@ -339,7 +381,7 @@ def _without_nan(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if value != value else value for name, value in found.items()}
 
 
-def _directory(store: str | None) -> Any:
+def _directory(store: str | None) -> DirectoryStore:
     from oversight.resolve import store_path
     from oversight.runs.store import DirectoryStore
 
@@ -347,32 +389,3 @@ def _directory(store: str | None) -> Any:
     if not path.is_dir():
         raise InputError(f"--store {path}: found no such directory, expected one that holds results")
     return DirectoryStore(path)
-
-
-def _named(tests: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for test in tests:
-        name, equals, path = test.partition("=")
-        if not (name and equals and path) or name in found:
-            raise InputError(f"--test: found '{test}', expected NAME=FILE, each name once")
-        found[name] = path
-    return found
-
-
-def _numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"{flag}: found '{text}', expected numbers above 0 such as 1e-3,1e-1") from None
-
-
-def _layers(flag: str, text: str | None) -> tuple[int, ...] | None:
-    """None = not asked for; () = all."""
-    if text is None or text == "all":
-        return None if text is None else ()
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"{flag}: found '{text}', expected 'all' or depths such as 2,4,6") from None

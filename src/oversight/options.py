@@ -26,9 +26,7 @@ Weak = Annotated[
         "Repeat for several studies.",
     ),
 ]
-Strong = Annotated[
-    list[str], typer.Option("--strong", metavar="MODEL", help="Who learns. Repeat for several studies.")
-]
+Strong = Annotated[list[str], typer.Option("--strong", metavar="MODEL", help="Who learns. Repeat for several studies.")]
 Method = Annotated[
     list[str] | None,
     typer.Option("--method", metavar="NAME", help="How weak labels are used (default: naive). Repeat for several."),

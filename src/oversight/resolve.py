@@ -15,9 +15,10 @@ from oversight.errors import InputError, unknown
 from oversight.methods import METHODS
 from oversight.methods.method import Method, OracleMethod, WithLoss
 from oversight.metrics.scores import METRICS
-from oversight.models.backbone import POOLS, Backbone
+from oversight.models.backbone import Backbone
 from oversight.models.checkpoint import Checkpoint, embedded, from_directory, from_hub
 from oversight.models.lexical import BagOfWords
+from oversight.models.names import ModelName, parse_model
 from oversight.models.probe import PENALTIES, Probe
 from oversight.models.student import Student
 from oversight.runs.steps import Progress
@@ -36,6 +37,8 @@ from oversight.tasks.split import limit, with_test
 from oversight.tasks.task import Task
 
 TRAINS = ("probe",)
+PRECISIONS = ("auto", "float32", "bfloat16")
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -97,61 +100,24 @@ def load_task(
     return limit(task, n_train=n_train, n_test=n_test)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelName:
-    """The parts of `NAME[@DEPTH][#REVISION][#pool=POOL]`."""
-
-    base: str
-    depth: int | None = None
-    revision: str | None = None
-    pool: str | None = None
-
-
-def parse_model(spec: str) -> ModelName:
-    """Take a model name apart.
-
-    Raises:
-        InputError: an option that does not exist.
-
-    Example:
-        >>> parse_model("org/name@4#main#pool=last")
-        ModelName(base='org/name', depth=4, revision='main', pool='last')
-    """
-    base, *parts = spec.split("#")
-    revision = pool = None
-    depth: int | None = None
-    texts = [base, *parts]
-    for i, text in enumerate(texts):
-        match = re.fullmatch(r"(.+)@(\d+)", text)
-        if match:
-            texts[i], depth = match[1], int(match[2])
-    base, *parts = texts
-    if "@" in base and not Path(base).exists():
-        raise InputError(f"model '{spec}': found '@{base.split('@', 1)[1]}', expected a depth such as @4")
-    for part in parts:
-        name, equals, value = part.partition("=")
-        if not equals:
-            revision = part
-        elif name == "pool" and value in POOLS:
-            pool = value
-        else:
-            raise InputError(f"model '{spec}': found '#{part}', expected #pool={'|'.join(POOLS)} or a revision")
-    return ModelName(base=base, depth=depth, revision=revision, pool=pool)
-
-
 def load_checkpoint(name: ModelName, *, remote_code: bool = False) -> Checkpoint:
     """The network behind a name.
 
     Raises:
         InputError: no such model, with the nearest name; or what to do offline.
     """
+    path = Path(name.base)
+    if name.revision is not None and (name.base == "minilm" or path.is_dir()):
+        raise InputError(
+            f"model '{name.base}': found the revision '{name.revision}', which only a model of the Hub has"
+        )
     if name.base == "minilm":
         return embedded()
-    path = Path(name.base)
     if path.is_dir():
         return from_directory(path, remote_code=remote_code)
     if path.is_absolute() or name.base.startswith((".", "~")) or path.is_file():
-        raise InputError(f"model '{name.base}': found {'a file' if path.is_file() else 'nothing'} there, expected a directory with weights")
+        found = "a file" if path.is_file() else "nothing"
+        raise InputError(f"model '{name.base}': found {found} there, expected a directory with weights")
     if HUB_NAME.fullmatch(name.base):
         return from_hub(name.base, revision=name.revision, remote_code=remote_code)
     raise InputError(f"{unknown('model', name.base, ['bow', 'minilm'])}; or give a directory, or org/name of the Hub")
@@ -168,22 +134,41 @@ def load_student(spec: str | Student, options: ModelOptions = AS_IS) -> Student:
     if spec.startswith("labels:"):
         raise InputError(f"model '{spec}': answers from a file can supervise, but cannot be trained")
     name = parse_model(spec)
+    _check_machine(options)
     if name.base == "bow":
         if name.depth is not None or name.pool or name.revision:
             raise InputError(f"model '{spec}': bow has no depth, pooling or revision")
+        _check_unset(spec, options)
         return BagOfWords()
     backbone = Backbone(
         checkpoint=load_checkpoint(name, remote_code=options.remote_code),
         depth=name.depth,
         pool=name.pool or options.pool,  # pyright: ignore[reportArgumentType] checked by Backbone
         max_tokens=options.max_tokens,
-        precision=options.precision,  # pyright: ignore[reportArgumentType] checked below
+        precision=options.precision,  # pyright: ignore[reportArgumentType] checked above
         device=options.device,
     )
-    if options.precision not in {"auto", "float32", "bfloat16"}:
-        raise InputError(f"--precision: found {options.precision}, expected auto, float32 or bfloat16")
     layers = options.layers if options.layers != () else tuple(range(backbone.blocks + 1))
     return Probe(backbone=backbone, penalties=options.penalties or PENALTIES, layers=layers or ())
+
+
+def _check_unset(spec: str, options: ModelOptions) -> None:
+    if (options.penalties, options.layers, options.pool) != (None, None, None):
+        raise InputError(f"model '{spec}': it has no penalties, layers or pooling to set, which are for networks")
+
+
+def _check_machine(options: ModelOptions) -> None:
+    if options.precision not in PRECISIONS:
+        raise InputError(f"--precision: found {options.precision}, expected {', '.join(PRECISIONS)}")
+    if not DEVICE.fullmatch(options.device):
+        raise InputError(f"--device: found {options.device}, expected auto, cpu or cuda")
+    if options.device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(
+                f"--device: found {options.device}, but this machine or this torch has no such GPU; expected cpu"
+            )
 
 
 def load_supervisor(
@@ -196,7 +181,10 @@ def load_supervisor(
     """
     if not isinstance(spec, str):
         return (spec if isinstance(spec, Trained) or hasattr(spec, "supervise") else Trained(spec),)  # pyright: ignore
+    if spec == "labels:":
+        raise InputError("model 'labels:': found no file, expected labels:FILE")
     if spec.startswith("labels:"):
+        _check_unset(spec, options)
         return (people(Path(spec.removeprefix("labels:")), task),)
     return tuple(Trained(load_student(part, options)) for part in spec.split("+"))
 
@@ -220,10 +208,34 @@ def load_method(spec: str | Method | OracleMethod, **settings: Any) -> tuple[str
 
 
 def load_store(spec: str | Path | Store | None) -> Store:
-    """A directory, a store as it is, `:memory:`, or by default $OVERSIGHT_STORE or ./oversight-store."""
+    """A directory, a store as it is, `:memory:`, or by default $OVERSIGHT_STORE or ./oversight-store.
+
+    Raises:
+        InputError: a directory that could not be made.
+    """
     if str(spec) == ":memory:":
         return MemoryStore()
-    return DirectoryStore(store_path(spec)) if spec is None or isinstance(spec, str | Path) else spec
+    if spec is not None and not isinstance(spec, str | Path):
+        return spec
+    path = store_path(spec)
+    check_folder(path, flag="--store")
+    return DirectoryStore(path)
+
+
+def check_folder(path: Path, *, flag: str) -> None:
+    """Refuse a directory that is none or could not be made, before anything is computed for it.
+
+    Raises:
+        InputError: what stands in the way.
+    """
+    standing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not standing.is_dir():
+        where = "a file" if standing == path else f"the file {standing} in its way"
+        raise InputError(f"{flag} {path}: found {where}, expected a directory")
+    if standing != path and not os.access(standing, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{flag} {path}: found {standing} without permission to write, expected a directory that can be made"
+        )
 
 
 def store_path(spec: str | Path | None) -> Path:
@@ -231,7 +243,9 @@ def store_path(spec: str | Path | None) -> Path:
     return Path(spec or os.environ.get("OVERSIGHT_STORE") or "oversight-store")
 
 
-def load_tests(task: Task, tests: Mapping[str, str | Path | Task], *, columns: Columns, strict: bool) -> tuple[Task, dict[str, Task]]:
+def load_tests(
+    task: Task, tests: Mapping[str, str | Path | Task], *, columns: Columns, strict: bool
+) -> tuple[Task, dict[str, Task]]:
     """The task without rows that stand in a further test set, and those sets with its classes.
 
     Raises:
@@ -245,14 +259,28 @@ def load_tests(task: Task, tests: Mapping[str, str | Path | Task], *, columns: C
         other = load_task(spec, columns=columns, strict=strict)
         foreign = sorted(set(other.class_names) - set(task.class_names))
         if foreign:
-            raise InputError(f"--test {name}: found classes {', '.join(foreign)}, expected those of {task.name}: {', '.join(task.class_names)}")
+            known = ", ".join(task.class_names)
+            raise InputError(
+                f"--test {name}: found classes {', '.join(foreign)}, expected those of {task.name}: {known}"
+            )
         if (other.rows.others is None) != (task.rows.others is None):
-            raise InputError(f"--test {name}: found {'single texts' if other.rows.others is None else 'pairs'}, expected the same kind of rows as {task.name}")
+            found = "single texts" if other.rows.others is None else "pairs"
+            raise InputError(f"--test {name}: found {found}, expected the same kind of rows as {task.name}")
         task = without_overlap(task, other, name=name, strict=strict)
         place = [task.class_names.index(one) for one in other.class_names]
         labels = np.asarray(place, dtype=np.int64)[other.labels]
         loaded[name] = replace(other, labels=labels, class_names=task.class_names)
     return task, loaded
+
+
+def _load_methods(
+    specs: Sequence[Any], settings: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[str, Method | OracleMethod]]:
+    unused = [name for name in settings if name not in specs]
+    if unused:
+        given = ", ".join(settings[unused[0]])
+        raise InputError(f"{given}: a setting of method {unused[0]}, which is not among the methods asked for")
+    return [load_method(one, **(settings.get(one, {}) if isinstance(one, str) else {})) for one in specs]
 
 
 def _several(spec: Any) -> list[Any]:
@@ -287,8 +315,7 @@ def prepare(
         raise InputError(f"--seeds: found {seeds}, expected 1 to 1000")
     if metric is not None and metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    settings = method_settings or {}
-    methods = [load_method(one, **(settings.get(one, {}) if isinstance(one, str) else {})) for one in _several(method)]
+    methods = _load_methods(_several(method), method_settings or {})
     loaded = load_task(task, columns=columns, strict=strict, n_train=n_train, n_test=n_test)
     loaded, further = load_tests(loaded, tests or {}, columns=columns, strict=strict)
     students = [load_student(one, strong_options) for one in _several(strong)]

@@ -18,10 +18,7 @@ from oversight.tasks.task import Rows, content_id
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-WORDS = (
-    "zero the a film was good bad very not dull bright slow quick kind harsh plain odd warm cold long short "
-    "we they saw liked hated it never again always once more than less and but so of in on"
-).split()
+WORDS = ["zero", "the", "a", "film", "was", "good", "bad", "very", "not", "dull", "bright", "slow", "quick", "kind", "harsh", "plain", "odd", "warm", "cold", "long", "short", "we", "they", "saw", "liked", "hated", "it", "never", "again", "always", "once", "more", "than", "less", "and", "but", "so", "of", "in", "on"]
 N_BLOCKS = 3
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -49,11 +46,22 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "mpnet": ("MPNetConfig", {**SIZES, "max_position_embeddings": 66}, ROBERTA_TOKENS),
     "distilbert": (
         "DistilBertConfig",
-        {"dim": 32, "n_layers": N_BLOCKS, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 64, "initializer_range": 0.15},
+        {
+            "dim": 32,
+            "n_layers": N_BLOCKS,
+            "n_heads": 4,
+            "hidden_dim": 48,
+            "max_position_embeddings": 64,
+            "initializer_range": 0.15,
+        },
         BERT_TOKENS,
     ),
     "modernbert": ("ModernBertConfig", {**SIZES, "local_attention": 8, "global_attn_every_n_layers": 2}, BERT_TOKENS),
-    "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": N_BLOCKS, "n_head": 4, "n_positions": 64, "initializer_range": 0.15}, PLAIN_TOKENS),
+    "gpt2": (
+        "GPT2Config",
+        {"n_embd": 32, "n_layer": N_BLOCKS, "n_head": 4, "n_positions": 64, "initializer_range": 0.15},
+        PLAIN_TOKENS,
+    ),
     "gpt_neox": ("GPTNeoXConfig", SIZES, PLAIN_TOKENS),
     "llama": ("LlamaConfig", GROUPED, LLAMA_TOKENS),
     "mistral": ("MistralConfig", {**GROUPED, "head_dim": 8, "sliding_window": 6}, LLAMA_TOKENS),
@@ -82,7 +90,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], Any]] = {
     ),
     "phi": ("PhiConfig", SIZES, PLAIN_TOKENS),
 }
-DECODERS = frozenset("gpt2 gpt_neox llama mistral qwen2 qwen3 gemma gemma3 opt phi".split())
+DECODERS = frozenset(["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3", "opt", "phi"])
 
 
 def save_tokenizer(path: Path, tokens: Any, *, max_length: int | None = None) -> int:

@@ -18,7 +18,7 @@ from oversight.models.checkpoint import DECODER_TYPES, Checkpoint, from_director
 
 CLOSE = 1e-5
 N_BLOCKS = 3
-DECODERS = frozenset("gpt2 gpt_neox llama mistral qwen2 qwen3 gemma gemma3 opt phi".split())
+DECODERS = frozenset(["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3", "opt", "phi"])
 InFloat32 = Callable[..., Backbone]
 MakeNetwork = Callable[..., Path]
 Sentences = Callable[..., list[str]]
@@ -140,9 +140,7 @@ def test_blocks_beyond_the_depth_are_not_loaded(checkpoint: Checkpoint, depth: i
 
 
 @pytest.mark.parametrize("depth", range(N_BLOCKS + 1))
-def test_blocks_beyond_the_deepest_wanted_do_not_run(
-    checkpoint: Checkpoint, depth: int, in_float32: InFloat32
-) -> None:
+def test_blocks_beyond_the_deepest_wanted_do_not_run(checkpoint: Checkpoint, depth: int, in_float32: InFloat32) -> None:
     network = Network(in_float32(checkpoint), depth=N_BLOCKS)
     ran: list[int] = []
     for i, block in enumerate(network.blocks):
@@ -350,7 +348,9 @@ def test_an_encoder_decoder_is_refused(tmp_path: Path, families: Mapping[str, Pa
     from transformers import T5Config, T5Model
 
     with quiet_transformers():
-        T5Model(T5Config(vocab_size=60, d_model=16, d_kv=4, d_ff=16, num_layers=2, num_heads=2)).save_pretrained(tmp_path)
+        T5Model(T5Config(vocab_size=60, d_model=16, d_kv=4, d_ff=16, num_layers=2, num_heads=2)).save_pretrained(
+            tmp_path
+        )
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((families["bert"] / name).read_bytes())
     with pytest.raises(InputError, match="encoder-decoder, expected an encoder or a decoder"):
@@ -420,7 +420,9 @@ class Blocks(torch.nn.Module):
     def __init__(self, n: int, inner: int) -> None:
         super().__init__()
         self.head = torch.nn.Linear(2, 2)
-        self.layers = torch.nn.ModuleList(torch.nn.Sequential(torch.nn.ModuleList([torch.nn.Identity()] * inner)) for _ in range(n))
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Sequential(torch.nn.ModuleList([torch.nn.Identity()] * inner)) for _ in range(n)
+        )
 
 
 def test_the_outermost_list_of_that_length_holds_the_blocks() -> None:
@@ -490,7 +492,11 @@ def test_real_networks_at_every_depth_equal_the_full_model_pooled_naively(
     request: pytest.FixtureRequest, which: str, in_float32: InFloat32
 ) -> None:
     checkpoint: Checkpoint = request.getfixturevalue(which)
-    texts = ["Once upon a time there was a cat.", "No.", "The kettle boils quickly, and that is all that can be said for it."]
+    texts = [
+        "Once upon a time there was a cat.",
+        "No.",
+        "The kettle boils quickly, and that is all that can be said for it.",
+    ]
     n_blocks = checkpoint.n_blocks
     backbone = in_float32(checkpoint)
     network = Network(backbone, depth=n_blocks)

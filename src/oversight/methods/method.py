@@ -54,14 +54,16 @@ class WeakData:
         Raises:
             InputError: there are several.
         """
-        if len(self.labels) != 1:
-            raise InputError(f"found {len(self.labels)} supervisors, expected one; choose a method for several")
-        return self.labels[0]
+        return _only(self.labels)
 
     @property
     def checks(self) -> Validation:
-        """Validation rows with the labels of the one supervisor."""
-        return Validation(rows=self.validation, labels=self.validation_labels[0])
+        """Validation rows with the labels of the one supervisor.
+
+        Raises:
+            InputError: there are several.
+        """
+        return Validation(rows=self.validation, labels=_only(self.validation_labels))
 
     def relabelled(self, labels: Labels, validation_labels: Labels) -> WeakData:
         """The same rows under another supervisor, such as an intermediate student."""
@@ -87,6 +89,12 @@ class WeakData:
             validation=self.validation,
             validation_labels=self.validation_labels,
         )
+
+
+def _only(labels: Sequence[Labels]) -> Labels:
+    if len(labels) != 1:
+        raise InputError(f"found {len(labels)} supervisors, expected one; choose a method for several")
+    return labels[0]
 
 
 class Method(Protocol):
@@ -145,9 +153,14 @@ def check_needs(name: str, method: Method | OracleMethod, student: Student, *, n
     least, most = method.needs.supervisors
     if n_supervisors < least or (most is not None and n_supervisors > most):
         wanted = f"{least}" if most == least else f"{least} or more" if most is None else f"{least} to {most}"
-        raise InputError(f"method {name}: needs {wanted} supervisors, found {n_supervisors}")
+        noun = "supervisor" if wanted == "1" else "supervisors"
+        raise InputError(f"method {name}: needs {wanted} {noun}, found {n_supervisors}")
     if isinstance(method, OracleMethod) and not name.startswith("oracle_"):
         raise InputError(f"method {name}: it sees ground truth, so its name must begin with 'oracle_'")
+    if method.needs.generation and not hasattr(student, "generate"):
+        raise InputError(
+            f"method {name}: needs a student that writes text, found {student.name}, which only classifies"
+        )
     for loss in method.needs.losses:
         student.check_loss(loss)
 

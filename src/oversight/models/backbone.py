@@ -25,7 +25,7 @@ TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
 POSITION_NAMES = ("max_position_embeddings", "n_positions")
 # Families that count positions from the padding id + 1, so that their table holds that many fewer.
 COUNTS_FROM_PAD = frozenset(
-    "camembert data2vec-text ibert lilt longformer luke mpnet roberta roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod".split()
+    ["camembert", "data2vec-text", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"]
 )
 
 
@@ -52,7 +52,9 @@ class Backbone:
     def __post_init__(self) -> None:
         n_blocks = self.checkpoint.n_blocks
         if self.depth is not None and not 0 <= self.depth <= n_blocks:
-            raise InputError(f"{self.checkpoint.name}@{self.depth}: expected a depth from 0 to {n_blocks}, the blocks of the model")
+            raise InputError(
+                f"{self.checkpoint.name}@{self.depth}: expected a depth from 0 to {n_blocks}, the blocks of the model"
+            )
         if self.pool is not None and self.pool not in POOLS:
             raise InputError(f"{self.checkpoint.name}: found pool={self.pool}, expected one of {', '.join(POOLS)}")
         if self.max_tokens < 1:
@@ -161,15 +163,22 @@ class Network:
             InputError: the limit leaves no room for text, or the tokenizer belongs to a larger network.
         """
         limit, name = self.max_tokens, self.backbone.checkpoint.name
-        n_special, n_known = self.tokenizer.num_special_tokens_to_add(), self.model.get_input_embeddings().num_embeddings
+        n_special, n_known = (
+            self.tokenizer.num_special_tokens_to_add(),
+            self.model.get_input_embeddings().num_embeddings,
+        )
         if limit <= n_special:
-            raise InputError(f"{name}: found a limit of {limit} tokens, expected more than the {n_special} special ones of every text")
+            raise InputError(
+                f"{name}: found a limit of {limit} tokens, expected more than the {n_special} special ones of every text"
+            )
         named = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
         pad = next((i for i in named if i is not None and i < n_known), 0)
         ids = self._encode(texts, limit + 1)
         largest = max((max(row) for row in ids if row), default=0)
         if largest >= n_known:
-            raise InputError(f"{name}: the tokenizer gives id {largest}, but the network knows {n_known} tokens; expected the tokenizer it was trained with")
+            raise InputError(
+                f"{name}: the tokenizer gives id {largest}, but the network knows {n_known} tokens; expected the tokenizer it was trained with"
+            )
         truncated = np.array([len(row) > limit for row in ids], dtype=bool)
         if truncated.any():
             where = np.flatnonzero(truncated)
@@ -192,11 +201,18 @@ class Network:
             return []
         with quiet_transformers():
             encoded = self.tokenizer(
-                list(texts), truncation=True, max_length=limit, padding=False, return_attention_mask=False, return_token_type_ids=False
+                list(texts),
+                truncation=True,
+                max_length=limit,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
             )
         return [list(row) for row in encoded["input_ids"]]
 
-    def pooled(self, rows: Sequence[Sequence[int]], pad: int, depths: Sequence[int]) -> dict[int, npt.NDArray[np.float32]]:
+    def pooled(
+        self, rows: Sequence[Sequence[int]], pad: int, depths: Sequence[int]
+    ) -> dict[int, npt.NDArray[np.float32]]:
         """One forward pass over one batch.
 
         Args:
@@ -274,7 +290,9 @@ def find_blocks(model: Any, depth: int, *, of: int) -> torch.nn.ModuleList:
 
     lists = [module for module in model.modules() if isinstance(module, ModuleList) and len(module) in {depth, of}]
     if not lists:
-        raise InputError(f"{type(model).__name__}: found no list of {of} blocks; this architecture cannot be read by depth")
+        raise InputError(
+            f"{type(model).__name__}: found no list of {of} blocks; this architecture cannot be read by depth"
+        )
     blocks = lists[0]
     del blocks[depth:]
     return blocks
@@ -308,7 +326,9 @@ def _load_model(checkpoint: Checkpoint, *, depth: int) -> Any:
         )
     missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
     if missing:
-        raise InputError(f"{checkpoint.name}: the weights lack {len(missing)} tensors that the network needs, e.g. {missing[0]}")
+        raise InputError(
+            f"{checkpoint.name}: the weights lack {len(missing)} tensors that the network needs, e.g. {missing[0]}"
+        )
     return model
 
 

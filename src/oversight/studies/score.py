@@ -1,4 +1,4 @@
-"""From kept predictions to every number of a study. Nothing is trained here; the truth of the test is read here only."""
+"""From kept predictions to every number of a study. Nothing is trained here; only here is the test's truth read."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ def by_seed(outcomes: Sequence[Outcome], scoring: Scoring) -> list[tuple[Sequenc
     return [(run[:-2], run[-2], run[-1]) for run in runs]
 
 
-def predictions(
-    env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], Outcome, Outcome]]
-) -> Predicted:
+def predictions(env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], Outcome, Outcome]]) -> Predicted:
     """Join kept predictions to the truth of a test set, row ids checked.
 
     Raises:
@@ -121,6 +119,8 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
     shown = dict.fromkeys((chosen.name, *SHOWN))
     scores = {role: {name: _role_score(predicted, role, METRICS[name]) for name in shown} for role in predicted.probs}
     agreed = agreement(predicted.probs["student"], predicted.probs["weak"], predicted.truth, predicted.groups)
+    chance = _chance(chosen.name, shares)
+    warnings += _at_chance(found, chance)
     if predicted.probs["weak"].shape[0] == 1:
         warnings.append("one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more")
     sign = 1 if chosen.higher_is_better else -1
@@ -128,7 +128,7 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
         "metric": chosen.name,
         "n_test": len(predicted.truth),
         "n_groups": int(predicted.groups.max()) + 1,
-        "chance": _chance(chosen.name, shares),
+        "chance": chance,
         "scores": {role: {name: to_json(one) for name, one in by_name.items()} for role, by_name in scores.items()},
         "gap": to_json(found.gap),
         "gain": to_json(found.gain),
@@ -142,7 +142,9 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
 def _recovered(predicted: Predicted, metric: Metric) -> Recovered:
     roles = list(predicted.probs.values())
     if metric.linear:
-        return recovered(np.stack([_row_scores(metric, probs, predicted.truth) for probs in roles], axis=1), predicted.groups)
+        return recovered(
+            np.stack([_row_scores(metric, probs, predicted.truth) for probs in roles], axis=1), predicted.groups
+        )
     draws = np.stack([_replicates(metric, probs, predicted) for probs in roles])
     values = np.stack([values_per_seed(metric, probs, predicted.truth) for probs in roles])
     return recovered_from_replicates(
@@ -202,6 +204,19 @@ def _chance(metric: str, shares: Floats) -> float | None:
     return {"balanced_accuracy": float(1 / len(shares)), "auroc": 0.5}.get(metric)
 
 
+def _at_chance(found: Recovered, chance: float | None) -> list[str]:
+    """Roles that are not shown to know anything: a gap to or from a guess is not a gap between two abilities."""
+    if chance is None:
+        return []
+    roles = {"supervisor": found.weak, "ceiling": found.ceiling}
+    low = [name for name, one in roles.items() if not one.low > chance]
+    return (
+        [f"the {' and the '.join(low)} {'is' if len(low) == 1 else 'are'} not shown to be above chance ({chance:.3f})"]
+        if low
+        else []
+    )
+
+
 def _truncated(outcomes: Sequence[Outcome]) -> list[str]:
     """One line per limit, with the largest share of truncated rows."""
     worst: dict[int, tuple[int, int]] = {}
@@ -216,9 +231,7 @@ def _truncated(outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
-def _leak(
-    env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], Outcome, Outcome]]
-) -> list[str]:
+def _leak(env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], Outcome, Outcome]]) -> list[str]:
     """Whether the supervisor is right on transfer and test rows equally often, as far as the intervals tell."""
     test = env.test_rows("test")
     inside, outside, variance = [], [], 0.0
@@ -234,7 +247,10 @@ def _leak(
     difference = float(np.mean(inside) - np.mean(outside))
     if abs(difference) <= math.sqrt(variance):
         return []
-    found = f"the supervisor is right on {np.mean(inside):.3f} of the transfer rows but on {np.mean(outside):.3f} of the test rows"
+    found = (
+        f"the supervisor is right on {np.mean(inside):.3f} of the transfer rows "
+        f"but on {np.mean(outside):.3f} of the test rows"
+    )
     why = (
         "the halves leak (near-duplicates, or a group that was not named)"
         if difference > 0
@@ -264,5 +280,6 @@ def to_json(estimate: Estimate) -> dict[str, Any]:
 
 def from_json(fields: Mapping[str, Any]) -> Estimate:
     """The inverse of `to_json`."""
-    numbers = {name: math.nan if fields[name] is None else float(fields[name]) for name in ("value", "low", "high")}
-    return Estimate(**{**fields, **numbers})
+    numbers = {name: math.nan if fields[name] is None else fields[name] for name in ("value", "low", "high")}
+    values: dict[str, Any] = {**fields, **numbers}
+    return Estimate(**values)

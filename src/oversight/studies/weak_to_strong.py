@@ -79,7 +79,7 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
     """Every arm on every test set as a step, down to the features; nothing is computed.
 
     Raises:
-        InputError: a method's needs are not met.
+        InputError: a method's needs are not met, or a supervisor has not what it takes.
     """
     plan = Plan(setup.task, setup.tests)
     scored: list[Scored] = []
@@ -87,8 +87,9 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
         plan.split(seed)
     for arm in setup.arms:
         check_needs(arm.method_name, arm.method, arm.student, n_supervisors=len(arm.supervisors))
-        for supervisor in arm.supervisors:
-            supervisor.check(setup.task, plan.split(setup.seeds[0]))
+        for seed in setup.seeds:
+            for supervisor in arm.supervisors:
+                supervisor.check(setup.task, plan.split(seed), setup.tests)
         runs: list[tuple[tuple[Step, ...], Step, Step]] = []
         for seed in setup.seeds:
             labels = tuple(plan.supervise(supervisor, seed) for supervisor in arm.supervisors)
@@ -102,10 +103,14 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
 
 
 def run_study(
-    setup: Setup, *, store: Store | None = None, progress: Progress | None = None, about: Mapping[str, Any] | None = None
+    setup: Setup,
+    *,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Result:
     """Run what the store does not have and put the numbers together."""
-    kept = store or MemoryStore()
+    kept = MemoryStore() if store is None else store
     plan, scored = plan_study(setup)
     outcomes = execute([one.step for one in scored], store=kept, kinds=KINDS, env=plan, progress=progress)
     studies = tuple(_study(setup, one, outcomes[one.step.key].record) for one in scored)
@@ -169,7 +174,9 @@ def _rows(plan: Plan, scored: Scored, store: Store) -> TestRows:
     rows = plan.test_rows(scored.test)
     return TestRows(
         ids=rows.ids,
-        texts=rows.texts if rows.others is None else tuple(f"{a}\n---\n{b}" for a, b in zip(rows.texts, rows.others, strict=True)),
+        texts=rows.texts
+        if rows.others is None
+        else tuple(f"{a}\n---\n{b}" for a, b in zip(rows.texts, rows.others, strict=True)),
         groups=rows.groups,
         truth=predicted.truth,
         class_names=plan.test_task(scored.test).class_names,
@@ -177,7 +184,9 @@ def _rows(plan: Plan, scored: Scored, store: Store) -> TestRows:
     )
 
 
-def seeds_of(n: int, *, split: int | None = None, init: int | None = None, order: int | None = None) -> tuple[Seed, ...]:
+def seeds_of(
+    n: int, *, split: int | None = None, init: int | None = None, order: int | None = None
+) -> tuple[Seed, ...]:
     """Seeds 0 to n - 1, each of the three parts fixed where a number is given."""
     return tuple(Seed.of(i, split=split, init=init, order=order) for i in range(n))
 

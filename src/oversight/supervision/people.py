@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,33 +24,41 @@ def people(path: Path, task: Task) -> Given:
     Raises:
         InputError: file, row, what was found, what was expected.
     """
-    by_text = {text: row_id for row_id, text in zip(task.rows.ids, task.rows.texts, strict=True)}
-    totals: dict[str, Floats] = {}
-    counts: dict[str, int] = {}
+    by_text: dict[str, list[str]] = {}
+    for row_id, text in zip(task.rows.ids, task.rows.texts, strict=True):
+        by_text.setdefault(text, []).append(row_id)
+    answers: dict[str, list[Floats]] = {}
     records = read_records(path)
     for i, record in enumerate(records.fields):
         place = records.at(i)
-        row_id = _row_id(record, by_text, place)
+        row_ids = _row_ids(record, by_text, place, paired=task.rows.others is not None)
         answer = _answer(record, task, place)
-        if answer is None or row_id not in task.rows.position:
+        if answer is None:
             continue
-        totals[row_id] = totals.get(row_id, np.zeros(task.n_classes)) + answer
-        counts[row_id] = counts.get(row_id, 0) + 1
-    if not totals:
+        for row_id in row_ids:
+            if row_id in task.rows.position:
+                answers.setdefault(row_id, []).append(answer)
+    if not answers:
         raise InputError(f"{path}: found no answer for any row of {task.name}, expected texts or ids of that task")
-    ids = tuple(sorted(totals))
-    probs = np.stack([totals[row_id] / counts[row_id] for row_id in ids])
+    ids = tuple(sorted(answers))
+    probs = np.array([_mean(answers[row_id]) for row_id in ids])
     labels = Labels(row_ids=ids, probs=probs, answered=np.ones(len(ids), bool), source=f"people:{path.name}")
     return Given(labels, f"labels:{path.name}")
 
 
-def _row_id(record: Mapping[str, Any], by_text: Mapping[str, str], place: str) -> str:
+def _mean(answers: list[Floats]) -> list[float]:
+    """Exact sums, so that the order of the file reaches nothing."""
+    return [math.fsum(column) / len(answers) for column in zip(*answers, strict=True)]
+
+
+def _row_ids(record: Mapping[str, Any], by_text: Mapping[str, list[str]], place: str, *, paired: bool) -> list[str]:
     if record.get("id") is not None:
-        return str(record["id"])
-    for column in ("text", "txt"):
+        return [str(record["id"])]
+    for column in () if paired else ("text", "txt"):
         if isinstance(record.get(column), str):
-            return by_text.get(record[column], "")
-    raise InputError(f"{place}: found columns {', '.join(record) or 'none'}, expected 'id' or 'text'")
+            return by_text.get(record[column], [])
+    wanted = "'id' (the task's rows are pairs)" if paired else "'id' or 'text'"
+    raise InputError(f"{place}: found columns {', '.join(record) or 'none'}, expected {wanted}")
 
 
 def _answer(record: Mapping[str, Any], task: Task, place: str) -> Floats | None:
@@ -60,9 +69,11 @@ def _answer(record: Mapping[str, Any], task: Task, place: str) -> Floats | None:
     found = record["label"]
     if found is None or found == "":
         return None
-    if str(found) not in task.class_names:
+    whole = isinstance(found, bool) or (isinstance(found, float) and found.is_integer())
+    named = str(int(found)) if whole else str(found)
+    if named not in task.class_names:
         raise InputError(f"{place}: found label {found!r}, expected one of {', '.join(task.class_names)}")
-    return np.eye(task.n_classes)[task.class_names.index(str(found))]
+    return np.eye(task.n_classes)[task.class_names.index(named)]
 
 
 def _probabilities(record: Mapping[str, Any], n_classes: int, place: str) -> Floats | None:
@@ -78,6 +89,8 @@ def _probabilities(record: Mapping[str, Any], n_classes: int, place: str) -> Flo
         raise InputError(f"{place}: found probability {outside[0]:g}, expected a number in [0, 1]")
     if len(values) == 1 and n_classes == 2:
         values = [1 - values[0], values[0]]
-    if len(values) != n_classes or abs(sum(values) - 1) > 1e-3:
-        raise InputError(f"{place}: found {len(values)} probabilities that sum to {sum(values):g}, expected {n_classes} that sum to 1")
-    return np.array(values) / sum(values)
+    total = sum(values)
+    if len(values) != n_classes or abs(total - 1) > 1e-3:
+        found = f"{len(values)} probabilities that sum to {total:g}"
+        raise InputError(f"{place}: found {found}, expected {n_classes} that sum to 1")
+    return np.array(values) / total

@@ -42,8 +42,13 @@ class Supervisor(Protocol):
         """The frozen networks whose features it reads."""
         ...
 
-    def check(self, task: Task, split: Split) -> None:
+    def check(self, task: Task, split: Split, tests: Mapping[str, Task]) -> None:
         """Refuse what `supervise` could not do, before anything is computed.
+
+        Args:
+            task: what is learned.
+            split: its rows for one seed.
+            tests: further test sets by name, on which all roles are scored too.
 
         Raises:
             InputError: what is missing.
@@ -71,7 +76,7 @@ class Trained:
         """The student's."""
         return self.student.backbones
 
-    def check(self, task: Task, split: Split) -> None:
+    def check(self, task: Task, split: Split, tests: Mapping[str, Task]) -> None:
         """Any task will do."""
 
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
@@ -103,18 +108,22 @@ class Given:
         """By content, whatever the file is called."""
         return {"row_ids": self.labels.row_ids, "probs": self.labels.probs, "answered": self.labels.answered}
 
-    def check(self, task: Task, split: Split) -> None:
+    def check(self, task: Task, split: Split, tests: Mapping[str, Task]) -> None:
         """All roles are scored on the same rows, so every test row needs an answer, and training some.
 
         Raises:
             InputError: a test row has no answer, or no transfer or no validation row has one.
         """
-        test = self._on(task.pick(split.test), task.n_classes)
-        if not test.answered.all():
-            raise InputError(
-                f"{self.name}: found answers for {int(test.answered.sum())} of {len(split.test)} test rows, expected all; "
-                f"the first without one: {task.pick(split.test).texts[int(test.answered.argmin())][:60]!r}"
-            )
+        scored = {"test rows": task.pick(split.test)} | {
+            f"rows of test '{name}'": one.rows for name, one in tests.items()
+        }
+        for what, rows in scored.items():
+            answered = self._on(rows, task.n_classes).answered
+            if not answered.all():
+                raise InputError(
+                    f"{self.name}: found answers for {int(answered.sum())} of {len(rows)} {what}, expected all; "
+                    f"the first without one: {rows.texts[int(answered.argmin())][:60]!r}"
+                )
         for part in ("transfer", "validation"):
             ids: tuple[str, ...] = getattr(split, part)
             if not self._on(task.pick(ids), task.n_classes).answered.any():
@@ -147,6 +156,11 @@ class Flipped:
     fraction: float
     confidence: float = 1.0
 
+    def __post_init__(self) -> None:
+        for field, value in (("fraction", self.fraction), ("confidence", self.confidence)):
+            if not 0 <= value <= 1:
+                raise InputError(f"flipped: found {field} {value:g}, expected a number in [0, 1]")
+
     @property
     def name(self) -> str:
         """`flipped:0.25`."""
@@ -157,14 +171,23 @@ class Flipped:
         """None."""
         return ()
 
-    def check(self, task: Task, split: Split) -> None:
-        """Any task will do; its truth must be known, so there are no further test sets."""
+    def check(self, task: Task, split: Split, tests: Mapping[str, Task]) -> None:
+        """The truth of every row is read off the task, so there can be no further test sets.
+
+        Raises:
+            InputError: there are some.
+        """
+        if tests:
+            raise InputError(
+                f"{self.name}: knows the truth of {task.name} only, found further tests {', '.join(tests)}"
+            )
 
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
         """Which rows are wrong depends on their ids and the seed."""
         del split
         labels = tuple(
-            Labels.of(rows, self._noisy(rows, task.truth(rows), task.n_classes, seed), source=self.name) for rows in targets
+            Labels.of(rows, self._noisy(rows, task.truth(rows), task.n_classes, seed), source=self.name)
+            for rows in targets
         )
         return Supervision(labels=labels, choices={})
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
+import socket
 import sys
+import threading
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
+from urllib.parse import urlsplit
 
 from oversight.errors import InputError
 from oversight.tasks.build import build_task
@@ -23,6 +27,8 @@ PREFIX = "hf:"
 FORM = "hf:org/name[:config][@revision]"
 UNREACHED = {"ConnectError", "ConnectTimeout", "LocalEntryNotFoundError", "OfflineModeIsEnabled", "ReadTimeout"}
 MOST_CHARACTERS = 300
+PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+CONNECT_SECONDS = 5
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -57,7 +63,8 @@ def load_hub(spec: str, *, columns: Columns = FIND, strict: bool = False) -> Tas
         raise InputError(f"{one_line(spec)}: found no library 'datasets'; needs {expected}") from None
     with _quiet(datasets):
         try:
-            splits, licence, version = _load(datasets, address)
+            with _without_retries(datasets):
+                splits, licence, version = _load(datasets, address)
         except Exception as error:  # whatever the library raises, the user gets one line
             raise _explained(spec, address, error) from None
         train, test, notes = _parts(spec, splits)
@@ -127,6 +134,44 @@ def _quiet(datasets: Any) -> Generator[None]:
                 logging.set_verbosity(level)
             for module in silenced:
                 module.enable_progress_bars()
+
+
+@contextmanager
+def _without_retries(datasets: Any) -> Generator[None]:
+    """Where the Hub cannot be reached, only the cache is asked: the libraries would try again for half a minute."""
+    hub: Any = importlib.import_module("huggingface_hub")
+    switches = [module for module in (getattr(datasets, "config", None), getattr(hub, "constants", None)) if module]
+    online = [module for module in switches if not module.HF_HUB_OFFLINE]
+    if online and _reachable(hub.constants.ENDPOINT):
+        online = []
+    for module in online:
+        module.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for module in online:
+            module.HF_HUB_OFFLINE = False
+
+
+def _reachable(endpoint: str) -> bool:
+    """Whether a connection opens in time; behind a proxy nothing is tried."""
+    address = urlsplit(endpoint)
+    if any(os.environ.get(name) for name in PROXIES) or not address.hostname:
+        return True
+    opened = threading.Event()
+
+    def connect() -> None:
+        port = address.port or (80 if address.scheme == "http" else 443)
+        try:
+            socket.create_connection((address.hostname, port), timeout=CONNECT_SECONDS).close()
+        except OSError:
+            return
+        opened.set()
+
+    attempt = threading.Thread(target=connect, daemon=True)  # a silent name server is not bound by the timeout
+    attempt.start()
+    attempt.join(CONNECT_SECONDS)
+    return opened.is_set()
 
 
 def _explained(spec: str, address: Address, error: BaseException) -> InputError:
