@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import io
 import shlex
 import sys
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 from oversight import options as o
+from oversight import printing
 from oversight.errors import InputError, OversightError
 
 if TYPE_CHECKING:
     from oversight.resolve import ModelOptions
-    from oversight.runs.steps import Progress
     from oversight.runs.store import DirectoryStore, Store
     from oversight.studies.result import Result
     from oversight.studies.weak_to_strong import Setup
@@ -39,6 +38,8 @@ STOPPED = "stopped; finished steps are kept, the same command continues"
 
 def run() -> None:
     """The console command: one line for what the user can mend, exit code 2 for bad input, 1 for a failure."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode gets the table all the same
     usage_error = cast(type[Exception], typer.BadParameter.__base__)
     try:
         code = app(standalone_mode=False) or 0
@@ -77,22 +78,15 @@ def demo(out: o.Out = Path(), store: o.Store = None, as_json: o.Json = False) ->
     began = time.monotonic()
     check_folder(out, flag="--out")
     setup = prepare("reviews", weak=study.WEAK, strong=study.STRONG, method=study.METHODS, seeds=study.SEEDS)
-    result = study.with_notes(_run(setup, load_store(store), began))
+    kept = load_store(store)
+    result = study.with_notes(_run(setup, kept, began))
     out.mkdir(parents=True, exist_ok=True)
     report = result.report(out / "report.html")
+    printing.tell_damaged(kept)
     if as_json:
-        return _print_json(result.as_json())
-    _print_result(result)
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=False)
-    console.print("\n[bold]What three studies named beforehand show[/bold]")
-    for i, note in enumerate(result.about["demo_notes"], 1):
-        console.print(f"{i}. {note}", markup=False)
-    console.print(f"\nReport: {report}   Results kept in: {result.about['store']}", markup=False)
-    console.print("\n[bold]Next, with your own data[/bold]")
-    for line in study.NEXT:
-        console.print(f"  {line}", markup=False)
+        return printing.print_json(result.as_json())
+    printing.print_result(result)
+    printing.print_demo(result, report, study.NEXT)
 
 
 @app.command()
@@ -161,13 +155,14 @@ def w2s(
     )
     kept = load_store(store)
     if dry_run:
-        return _print_plan(setup, kept, as_json)
+        return printing.print_plan(setup, kept, as_json)
     result = _run(setup, kept, began)
     if report:
         result.report(report)
+    printing.tell_damaged(kept)
     if as_json:
-        return _print_json(result.as_json())
-    _print_result(result)
+        return printing.print_json(result.as_json())
+    printing.print_result(result)
     if report:
         typer.echo(f"Report: {report}")
 
@@ -187,11 +182,7 @@ def power(
     from oversight.metrics.power import power as compute
 
     found = compute(gap=gap, n_test=n_test, seeds=seeds, pgr=pgr, group_size=group_size)
-    numbers = dataclasses.asdict(found)
-    if as_json:
-        return _print_json(_without_nan(numbers))
-    for name, value in numbers.items():
-        typer.echo(f"{name:24} {value:.3f}" if isinstance(value, float) else f"{name:24} {value}")
+    printing.print_numbers(dataclasses.asdict(found), as_json)
 
 
 @app.command()
@@ -199,7 +190,7 @@ def methods(as_json: o.Json = False) -> None:
     """The methods by name."""
     from oversight.methods import ABOUT
 
-    _print_names(ABOUT, as_json)
+    printing.print_names(ABOUT, as_json)
 
 
 @app.command()
@@ -207,7 +198,7 @@ def tasks(as_json: o.Json = False) -> None:
     """The embedded tasks by name."""
     from oversight.tasks import ABOUT
 
-    _print_names(ABOUT, as_json)
+    printing.print_names(ABOUT, as_json)
 
 
 @app.command()
@@ -215,7 +206,7 @@ def models(as_json: o.Json = False) -> None:
     """What can stand where a model is asked for."""
     from oversight.models import ABOUT
 
-    _print_names(ABOUT, as_json)
+    printing.print_names(ABOUT, as_json)
 
 
 @app.command("ls")
@@ -224,7 +215,7 @@ def list_results(store: o.Store = None, as_json: o.Json = False) -> None:
     kept = _directory(store)
     rows = [_entry(kept, key) for key in sorted(kept.keys())]
     if as_json:
-        return _print_json({"results": rows})
+        return printing.print_json({"results": rows})
     for row in sorted(rows, key=lambda row: row["made"]):
         typer.echo(f"{row['key'][:12]}  {row['kind']:10}  {row['made']}  {row['seconds']:8.2f} s")
 
@@ -239,7 +230,7 @@ def _entry(kept: DirectoryStore, key: str) -> dict[str, Any]:
 @app.command()
 def show(key: o.Key, store: o.Store = None) -> None:
     """One result of the store: what made it, from what, and what it holds, as JSON."""
-    _print_json(_directory(store).about(key))
+    printing.print_json(_directory(store).about(key))
 
 
 @app.command()
@@ -248,7 +239,7 @@ def verify(store: o.Store = None, as_json: o.Json = False) -> None:
     kept = _directory(store)
     faults, n = kept.verify(), len(list(kept.keys()))
     if as_json:
-        _print_json({"results": n, "damaged": faults})
+        printing.print_json({"results": n, "damaged": faults})
     else:
         for key, fault in faults.items():
             typer.echo(f"{key}: {fault}")
@@ -282,11 +273,8 @@ def _run(setup: Setup, store: Store, began: float) -> Result:
     from oversight.runs.store import DirectoryStore
     from oversight.studies.weak_to_strong import run_study
 
-    with _progress() as progress:
+    with printing.progress_bar() as progress:
         result = run_study(setup, store=store, progress=progress)
-    damaged = store.damaged if isinstance(store, DirectoryStore) else []
-    for fault in damaged:
-        typer.echo(f"oversight: damaged result computed again: {fault}", err=True)
     about: dict[str, Any] = {
         "command": shlex.join(["oversight", *sys.argv[1:]]),
         "versions": _versions(),
@@ -306,79 +294,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-@contextmanager
-def _progress() -> Generator[Progress]:
-    """A bar of steps on stderr with what is being done and the time left."""
-    from oversight.runs.steps import Progress
-
-    if not sys.stderr.isatty():
-        yield Progress()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description:36}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        line = bar.add_task("looking in the store", total=None)
-
-        def doing(label: str, done: float) -> None:
-            bar.update(line, description=f"{label} {done:.0%}" if done else label)
-
-        yield Progress(
-            started=lambda total: bar.update(line, total=total),
-            doing=doing,
-            finished=lambda n: bar.advance(line, n),
-        )
-
-
-def _print_plan(setup: Setup, store: Store, as_json: bool) -> None:
-    from oversight.studies.weak_to_strong import count_steps
-
-    counts = count_steps(setup, store)
-    found: dict[str, Any] = {
-        "task": setup.task.name,
-        "rows": len(setup.task),
-        "classes": list(setup.task.class_names),
-        "studies": len(setup.arms) * (1 + len(setup.tests)),
-        "steps_to_do": counts,
-        "warnings": list(setup.task.warnings),
-    }
-    if as_json:
-        return _print_json(found)
-    typer.echo(
-        f"{found['task']}: {found['rows']} rows, classes {', '.join(found['classes'])}; {found['studies']} studies"
-    )
-    typer.echo(
-        "steps to do: " + (", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none, all are in the store")
-    )
-    for warning in found["warnings"]:
-        typer.echo(f"warning: {warning}")
-
-
-def _print_result(result: Result) -> None:
-    from rich.console import Console
-
-    from oversight.reports.tables import as_rich
-
-    Console(highlight=False).print(as_rich(result))
-
-
-def _print_json(found: Mapping[str, Any]) -> None:
-    typer.echo(json.dumps(found, ensure_ascii=False, allow_nan=False, indent=1))
-
-
-def _print_names(about: Mapping[str, str], as_json: bool) -> None:
-    if as_json:
-        return _print_json(dict(about))
-    for name, line in about.items():
-        typer.echo(f"{name:24} {line}")
-
-
-def _without_nan(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: None if value != value else value for name, value in found.items()}
 
 
 def _directory(store: str | None) -> DirectoryStore:

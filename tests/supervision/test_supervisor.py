@@ -95,7 +95,7 @@ def test_a_planted_fault_outside_its_range_is_refused(field: str, values: tuple[
 
 def test_a_planted_fault_cannot_label_rows_whose_truth_it_does_not_know() -> None:
     task = make_task(200)
-    with pytest.raises(InputError, match="flipped:0.2: knows the truth of t only, found further tests other"):
+    with pytest.raises(InputError, match=r"flipped:0\.2: knows the truth of t only, found further tests other"):
         Flipped(0.2).check(task, split_task(task, seed=0), {"other": make_task(20, seed=1)})
 
 

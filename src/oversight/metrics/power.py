@@ -67,6 +67,7 @@ def power(
     """
     check_range("gap", gap, 1e-6, 0.499999)
     check_range("seeds", seeds, 1, 100)
+    check_range("n_test", n_test, 2, 10**9)
     check_range("group_size", group_size, 1, n_test / 2)
     check_range("seed_sd", seed_sd, 0, 0.2)
     weak = min(0.70, 0.75 - gap / 2)

@@ -24,9 +24,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
 POSITION_NAMES = ("max_position_embeddings", "n_positions")
 # Families that count positions from the padding id + 1, so that their table holds that many fewer.
-COUNTS_FROM_PAD = frozenset(
-    ["camembert", "data2vec-text", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"]
-)
+PAD_COUNTERS = """
+camembert data2vec-text ibert lilt longformer luke mpnet roberta roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod
+"""
+COUNTS_FROM_PAD = frozenset(PAD_COUNTERS.split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,8 @@ class Backbone:
     Attributes:
         checkpoint: the network.
         depth: blocks to run, from 0 (token embeddings only) to all of them; None = all.
-        pool: `mean` over real tokens, the `last` real token, or `cls`, the first; None = mean for encoders, last for decoders.
+        pool: `mean` over real tokens, the `last` real token, or `cls`, the first; None = mean for encoders, last for
+            decoders.
         max_tokens: longer texts are truncated (and counted, never dropped).
         precision: of the forward pass; `auto` = bfloat16 where the processor has instructions for it.
         device: `auto` = a GPU when there is one.
@@ -149,7 +151,7 @@ class Network:
         self.torch = torch
 
     def cast(self) -> None:
-        """From float32, as loaded, to the precision asked for; rotary frequencies stay exact, as where transformers loads."""
+        """From float32, as loaded, to the precision asked for; rotary frequencies stay exact, as transformers has it."""
         exact = {name: buffer for name, buffer in self.model.named_buffers() if name.endswith("inv_freq")}
         self.model.to(getattr(self.torch, self.precision))
         for name, buffer in exact.items():
@@ -157,7 +159,7 @@ class Network:
             setattr(self.model.get_submodule(module), own, buffer)
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Token ids with the tokenizer's special tokens, cut at the limit; a text without any token gets one padding token.
+        """Token ids with the tokenizer's special tokens, cut at the limit; a text without any gets one padding token.
 
         Raises:
             InputError: the limit leaves no room for text, or the tokenizer belongs to a larger network.
@@ -169,7 +171,7 @@ class Network:
         )
         if limit <= n_special:
             raise InputError(
-                f"{name}: found a limit of {limit} tokens, expected more than the {n_special} special ones of every text"
+                f"{name}: found a limit of {limit} tokens, expected more than the {n_special} special ones of a text"
             )
         named = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
         pad = next((i for i in named if i is not None and i < n_known), 0)

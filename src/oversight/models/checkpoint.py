@@ -19,9 +19,13 @@ WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "added_tokens.json")
 HUB_SECONDS = 5.0
 DEPTH_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-DECODER_TYPES = frozenset(
-    ["bloom", "codegen", "cohere", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "llama", "mistral", "mixtral", "mpt", "olmo", "olmo2", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3", "stablelm", "starcoder2"]
-)
+DECODERS = """
+apertus bloom codegen cohere cohere2 deepseek_v2 deepseek_v3 ernie4_5 exaone4 falcon gemma gemma2 gemma3_text gemma3n_text
+glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite granitemoe helium lfm2 llama llama4_text ministral mistral
+mixtral modernbert-decoder mpt nemotron olmo olmo2 olmo3 olmoe openai-gpt opt persimmon phi phi3 phimoe qwen2 qwen2_moe
+qwen3 qwen3_5_text qwen3_moe qwen3_next seed_oss smollm3 stablelm starcoder2 xglm
+"""
+DECODER_TYPES = frozenset(DECODERS.split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """The commit on the Hub, else SHA-256 over config, weights, tokenizer and code that may run; never the place."""
+        """The commit on the Hub, else SHA-256 over config, weights, tokenizer and code that runs; never the place."""
         return self.commit or _directory_sha256(self.path, _stamp(self.path, code=self.remote_code))
 
     @property

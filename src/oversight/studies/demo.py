@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from oversight.metrics.intervals import Estimate, linear_interval, moments
+from oversight.reports.verdicts import verdict
 from oversight.studies.result import Result, Study
 
 WEAK = ("bow", "minilm@0", "minilm@1")
@@ -57,13 +58,11 @@ def difference(result: Result, first: Study, second: Study) -> Estimate:
 
 def _of_study(expected: str, study: Study) -> str:
     name = f"{study.weak_model} -> {study.strong_model}, {study.method}"
-    gap = f"ceiling minus supervisor {_shown(study.gap)}"
-    if study.pgr.defined:
-        share = f"the student recovered {study.pgr.value:.0%} of it [{study.pgr.low:.0%}, {study.pgr.high:.0%}]"
-        found = "a gap was found" if expected == "A gap" else "but a gap was found"
-        return f"{expected} was expected ({name}), {found}: {gap}; {share}."
-    found = "but none was shown" if expected == "A gap" else "none was shown"
-    return f"{expected} was expected ({name}), {found}: {gap}. PGR is undefined: {study.pgr.reason}."
+    shown = study.gap.low > 0
+    found = "one was found" if shown else "none was shown"
+    joint = "and" if shown == (expected == "A gap") else "but"
+    gap = f"ceiling minus supervisor is {_shown(study.gap)}"
+    return f"{expected} was expected ({name}), {joint} {found}: {gap}. {verdict(study)}"
 
 
 def _of_methods(result: Result) -> str:

@@ -10,5 +10,5 @@ from oversight.tasks.task import Task
 TASKS: dict[str, Callable[[], Task]] = {"reviews": reviews}
 
 ABOUT: dict[str, str] = {
-    "reviews": "3,840 short reviews of 240 things, positive or negative, half of them hard on purpose (embedded, CC0)"
+    "reviews": "7,680 short reviews of 480 things, positive or negative, half of them hard on purpose (embedded, CC0)"
 }

@@ -137,15 +137,29 @@ def with_test(task: Task) -> Task:
 
 
 def hold_out(rows: Rows, classes: Ints, *, fraction: float = 0.1, seed: int) -> tuple[Ints, Ints]:
-    """Positions of the kept and of the held-out rows, cut by group; both hold every class where groups allow.
+    """Positions of the kept and of the held-out rows, cut by group; neither is empty.
+
+    Where every group is larger than the part to hold out, the smallest one is held out; a single group is cut by rows.
 
     Args:
-        rows: n rows.
+        rows: n rows, at least two.
         classes: (n,) int, for the shares of classes.
         fraction: of the rows to hold out, in (0, 1).
         seed: of the cut.
+
+    Raises:
+        InputError: fewer than two rows.
     """
-    part = cut_by_group(rows.groups, classes, [1 - fraction, fraction], seed=f"hold out {seed}", names=rows.ids)
+    if len(rows) < 2:
+        raise InputError(f"found {len(rows)} rows to learn from, expected at least 2, so that some can be held out")
+    shares, text = [1 - fraction, fraction], f"hold out {seed}"
+    part = cut_by_group(rows.groups, classes, shares, seed=text, names=rows.ids)
+    if part.min() == part.max():
+        groups = rows.group_numbers()
+        sizes = np.bincount(groups)
+        part = (groups == sizes.argmin()).astype(np.int64)
+        if len(sizes) == 1:
+            part = (np.arange(len(rows)) % max(2, round(1 / fraction)) == 1).astype(np.int64)
     return np.flatnonzero(part == 0), np.flatnonzero(part == 1)
 
 

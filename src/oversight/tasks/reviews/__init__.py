@@ -10,7 +10,7 @@ from oversight.tasks.task import Task
 
 
 def reviews() -> Task:
-    """3,840 reviews of 240 things; `difficulty` says how the verdict is expressed (plain, negation, irony, ...)."""
+    """7,680 reviews of 480 things; `difficulty` says how the verdict is expressed (plain, negation, irony, ...)."""
     with as_file(files(__name__) / "reviews.jsonl.gz") as path:
         task = load_files(path)
     return replace(task, name="reviews", source="written for oversight", licence="CC0-1.0", version="1")

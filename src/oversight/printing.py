@@ -1,0 +1,122 @@
+"""What the commands print: a bar on stderr, tables and JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from oversight.runs.steps import Progress
+    from oversight.runs.store import Store
+    from oversight.studies.result import Result
+    from oversight.studies.weak_to_strong import Setup
+
+
+@contextmanager
+def progress_bar() -> Generator[Progress]:
+    """A bar of steps on stderr with what is being done and the time left."""
+    from oversight.runs.steps import Progress
+
+    if not sys.stderr.isatty():
+        yield Progress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description:36}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        line = bar.add_task("looking in the store", total=None)
+
+        def doing(label: str, done: float) -> None:
+            bar.update(line, description=f"{label} {done:.0%}" if done else label)
+
+        yield Progress(
+            started=lambda total: bar.update(line, total=total),
+            doing=doing,
+            finished=lambda n: bar.advance(line, n),
+        )
+
+
+def print_plan(setup: Setup, store: Store, as_json: bool) -> None:
+    """What a study would compute: rows, classes, steps that the store does not have."""
+    from oversight.studies.weak_to_strong import count_steps
+
+    counts = count_steps(setup, store)
+    found: dict[str, Any] = {
+        "task": setup.task.name,
+        "rows": len(setup.task),
+        "classes": list(setup.task.class_names),
+        "studies": len(setup.arms) * (1 + len(setup.tests)),
+        "steps_to_do": counts,
+        "warnings": list(setup.task.warnings),
+    }
+    if as_json:
+        return print_json(found)
+    typer.echo(
+        f"{found['task']}: {found['rows']} rows, classes {', '.join(found['classes'])}; {found['studies']} studies"
+    )
+    typer.echo(
+        "steps to do: " + (", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none, all are in the store")
+    )
+    for warning in found["warnings"]:
+        typer.echo(f"warning: {warning}")
+
+
+def print_result(result: Result) -> None:
+    """The table on stdout."""
+    from rich.console import Console
+
+    from oversight.reports.tables import as_rich
+
+    Console(highlight=False).print(as_rich(result))
+
+
+def print_json(found: Mapping[str, Any]) -> None:
+    """One object; never NaN, and characters as they are where the stream can take them."""
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    typer.echo(json.dumps(found, ensure_ascii=not unicode, allow_nan=False, indent=1))
+
+
+def print_names(about: Mapping[str, str], as_json: bool) -> None:
+    """A table of names with a line on each."""
+    if as_json:
+        return print_json(dict(about))
+    for name, line in about.items():
+        typer.echo(f"{name:24} {line}")
+
+
+def print_numbers(numbers: Mapping[str, Any], as_json: bool) -> None:
+    """Numbers by name; NaN becomes null in JSON."""
+    if as_json:
+        return print_json({name: None if value != value else value for name, value in numbers.items()})
+    for name, value in numbers.items():
+        typer.echo(f"{name:24} {value:.3f}" if isinstance(value, float) else f"{name:24} {value}")
+
+
+def print_demo(result: Result, report: Path, next_commands: Sequence[str]) -> None:
+    """The table, what the studies named beforehand show, and what to type next."""
+    from rich.console import Console
+
+    print_result(result)
+    console = Console(highlight=False, soft_wrap=False)
+    console.print("\n[bold]What three studies named beforehand show[/bold]")
+    for i, note in enumerate(result.about["demo_notes"], 1):
+        console.print(f"{i}. {note}", markup=False)
+    console.print(f"\nReport: {report}   Results kept in: {result.about['store']}", markup=False)
+    console.print("\n[bold]Next, with your own data[/bold]")
+    for line in next_commands:
+        console.print(f"  {line}", markup=False)
+
+
+def tell_damaged(store: Store) -> None:
+    """What was found damaged on the way, the report's rows included."""
+    faults: list[str] = getattr(store, "damaged", [])
+    for fault in faults:
+        typer.echo(f"oversight: damaged result computed again: {fault}", err=True)

@@ -1,0 +1,126 @@
+"""A user's empty directory, texts to put there, and the command line called in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GOOD, BAD = ("good", "fine", "warm", "kind"), ("bad", "poor", "cold", "rude")
+COMMON = ("the", "a", "it", "was", "so", "very", "room", "food", "and", "we", "they", "then")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left behind: exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """stdout as one JSON object, without NaN or Infinity."""
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} in JSON")
+
+        return json.loads(self.out, parse_constant=refuse)
+
+
+@pytest.fixture(scope="session")
+def reviews_of() -> Callable[..., list[dict[str, Any]]]:
+    """reviews_of(200, seed=0) -> records of text and label; four rows in five carry the word of their class."""
+
+    def make(n: int, *, seed: int = 0, right: float = 0.8) -> list[dict[str, Any]]:
+        draw = random.Random(seed)
+        rows: list[dict[str, Any]] = []
+        for i in range(n):
+            label = i % 2
+            words = GOOD if (draw.random() < right) == bool(label) else BAD
+            text = " ".join([draw.choice(words), *draw.choices(COMMON, k=4), f"s{seed}n{i}"])
+            rows.append({"text": text, "label": label})
+        return rows
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_lines() -> Callable[[Path, Sequence[Mapping[str, Any]]], Path]:
+    """write_lines(path, records) -> the path of a JSON lines file, its folders made."""
+
+    def write(path: Path, records: Sequence[Mapping[str, Any]]) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory to stand in, no store named in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OVERSIGHT_STORE", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def oversight(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """oversight("w2s", "a.jsonl", ...) -> what the command says, run in this process."""
+    from oversight.cli import run
+
+    def call(*words: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["oversight", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            run()
+        said = capsys.readouterr()
+        return Said(int(left.value.code or 0), said.out, said.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Of a command of its own: one thread, no proxy, no store named."""
+    kept = {name: value for name, value in os.environ.items() if name not in {*PROXIES, "OVERSIGHT_STORE"}}
+    return kept | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@pytest.fixture(scope="session")
+def executable() -> str:
+    """The console command as it was installed."""
+    path = Path(sys.executable).with_name("oversight")
+    if not path.is_file():
+        pytest.skip("the console command is not installed beside this Python")
+    return str(path)
+
+
+@pytest.fixture
+def console(place: Path, environment: dict[str, str], executable: str) -> Callable[..., Said]:
+    """console("w2s", ..., env={}) -> what the installed command says, run as a process of its own."""
+
+    def call(*words: str, env: Mapping[str, str] | None = None, timeout: float = 120, **options: Any) -> Said:
+        done = subprocess.run(
+            [executable, *words],
+            cwd=place,
+            env=environment | dict(env or {}),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            **options,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    return call
