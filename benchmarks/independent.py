@@ -1,10 +1,10 @@
 """The study bow -> minilm@4, method naive, written a second time: numpy, scikit-learn and plain transformers only.
 
-    python benchmarks/independent.py [--seeds 5] [--data ../shared/data/hatecheck] [--out FILE]
+    python benchmarks/independent.py [--seeds 5] [--hatecheck ../shared/data/hatecheck] [--out FILE]
 
-Everything up to `compare` shares no code with the package: cuts, bag of words, hidden states, probes, intervals. Then
-the same study by `oversight`: do its intervals hold the independent numbers, and do both give the same answer row by
-row where the parts are the same? Writes FILE (Markdown) where asked.
+Everything above `Both` shares no code with the package: reading, cuts, bag of words, hidden states, probes, intervals.
+Then the same study by `oversight` on the same test rows: do its intervals hold the independent numbers, and, where all
+parts are the same, do both give the same answer row by row? Prints Markdown, and writes it to FILE where asked.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student_t
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+
+if TYPE_CHECKING:
+    import oversight as ov
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,16 +64,14 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Probabilities of class 1 on the test rows by one seed's weak model, student and ceiling, (3, n), and the choices.
+    """One seed.
 
     Attributes:
-        probs: (3, n) float, roles in the order of ROLES.
-        weak_labels: (n_transfer,) what the student learned from.
+        probs: (3, n) probabilities of class 1 on the test rows; roles in the order of ROLES.
         chosen: the weak model's C, the student's and the ceiling's penalty.
     """
 
     probs: Floats
-    weak_labels: Floats
     chosen: tuple[float, float, float]
 
 
@@ -100,6 +101,16 @@ def hatecheck(path: Path = HATECHECK) -> Data:
         groups=numbered([row["meta"]["templ"] for row in rows]),
         is_test=np.arange(len(rows)) >= len(train),
     )
+
+
+def subset(data: Data, texts: Sequence[str], test: Sequence[str]) -> Data:
+    """The rows with these texts, each of which must stand there once, with these as the test."""
+    place = {text: i for i, text in enumerate(data.texts)}
+    if len(place) != len(data.texts):
+        raise ValueError(f"found {len(data.texts) - len(place)} repeated texts, expected each once")
+    index, sealed = np.array([place[text] for text in texts]), set(test)
+    is_test = np.array([text in sealed for text in texts])
+    return Data(texts=list(texts), labels=data.labels[index], groups=data.groups[index], is_test=is_test)
 
 
 def numbered(names: Sequence[str]) -> Ints:
@@ -162,8 +173,8 @@ def lexical(texts: Sequence[str], labels: Ints, *, c: float) -> Callable[[Sequen
     return lambda others: model.predict_proba(words.transform(others))[:, 1]
 
 
-def weak_model(data: Data, rows: Ints, *, seed: int) -> tuple[Callable[[Sequence[str]], Floats], float]:
-    """Bag of words with C chosen on a grouped tenth of its rows, then fitted to all of them."""
+def chosen_c(data: Data, rows: Ints, *, seed: int) -> float:
+    """The bag of words' C that suits a grouped tenth of its rows best when fitted to the others."""
     kept, held = shuffled_cut(rows, data.groups, (0.9, 0.1), seed=(8, seed))
     truth = data.labels[held].astype(np.float64)
 
@@ -171,8 +182,7 @@ def weak_model(data: Data, rows: Ints, *, seed: int) -> tuple[Callable[[Sequence
         predict = lexical([data.texts[i] for i in kept], data.labels[kept], c=c)
         return cross_entropy(truth, predict([data.texts[i] for i in held]))
 
-    best = min(INVERSE_PENALTIES, key=held_out_loss)
-    return lexical([data.texts[i] for i in rows], data.labels[rows], c=best), best
+    return min(INVERSE_PENALTIES, key=held_out_loss)
 
 
 def linear(x: Floats, target: Floats, *, penalty: float) -> LogisticRegression:
@@ -198,15 +208,22 @@ def probe(x: Floats, parts: Parts, on_transfer: Floats, on_validation: Floats) -
     return models[best].predict_proba(scaled[parts.test])[:, 1], best
 
 
-def run(data: Data, x: Floats, parts: Parts, *, seed: int) -> Run:
-    """One seed: the weak model labels, the student learns from its labels, the ceiling from the truth."""
-    label, c = weak_model(data, parts.weak, seed=seed)
+def run(data: Data, x: Floats, parts: Parts, *, seed: int, c: float | None = None) -> Run:
+    """One seed: the weak model labels, the student learns from its labels, the ceiling from the truth.
+
+    Args:
+        data, x, parts: the rows, their features (n, d), and which of them each part holds.
+        seed: of the weak model's held-out tenth.
+        c: of the weak model; None = chosen.
+    """
+    c = chosen_c(data, parts.weak, seed=seed) if c is None else c
+    label = lexical([data.texts[i] for i in parts.weak], data.labels[parts.weak], c=c)
     weak = {part: label([data.texts[i] for i in getattr(parts, part)]) for part in ("transfer", "validation", "test")}
     student, student_penalty = probe(x, parts, weak["transfer"], weak["validation"])
     true = data.labels.astype(np.float64)
     ceiling, ceiling_penalty = probe(x, parts, true[parts.transfer], true[parts.validation])
     probs = np.stack([weak["test"], student, ceiling])
-    return Run(probs=probs, weak_labels=weak["transfer"], chosen=(c, student_penalty, ceiling_penalty))
+    return Run(probs=probs, chosen=(c, student_penalty, ceiling_penalty))
 
 
 def squared_half_widths(right: Bools, groups: Ints) -> list[Floats]:
@@ -258,3 +275,155 @@ def fieller(scores: Floats, squares: Sequence[Floats]) -> tuple[float, float, fl
             lows.append((b - root) / a)
             highs.append((b + root) / a)
     return top / bottom, float(min(lows)), float(max(highs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Both:
+    """One task read twice, with the package's result on it.
+
+    Attributes:
+        task: as the package reads it.
+        data: the same rows, in the task's order, as read here; the package's test.
+        x: (n, d) features computed here.
+        result: the package's study.
+    """
+
+    task: ov.Task
+    data: Data
+    x: Floats
+    result: ov.Result
+
+    @property
+    def right(self) -> Bools:
+        """(s, 3, n) right answers of the package, test rows in its order."""
+        rows = self.result.rows(0)
+        return np.stack([rows.probs[role].argmax(2) == rows.truth for role in ROLES], axis=1)
+
+
+def both(task: ov.Task, data: Data, *, seeds: int) -> Both:
+    """The package's study in its default precision, and what is needed to do it again."""
+    result = package_study(task, seeds=seeds)
+    data = subset(data, task.rows.texts, result.rows(0).texts)
+    return Both(task=task, data=data, x=hidden_states(data.texts), result=result)
+
+
+def package_study(task: ov.Task, *, seeds: int, precision: str = "auto") -> ov.Result:
+    """The study by `oversight`, nothing stored."""
+    import oversight as ov
+
+    options = ov.ModelOptions(precision=precision)
+    return ov.weak_to_strong(
+        task, weak="bow", strong="minilm@4", method="naive", seeds=seeds, store=":memory:", strong_options=options
+    )
+
+
+def package_parts(pair: Both, *, seed: int) -> Parts:
+    """The package's own cut, as positions; the test rows in the order of its result."""
+    import oversight as ov
+
+    split, place = ov.split_task(pair.task, seed=seed), pair.task.rows.position
+    parts = {part: np.array([place[i] for i in getattr(split, part)]) for part in ("weak", "transfer", "validation")}
+    return Parts(**parts, test=np.array([place[i] for i in pair.result.rows(0).ids]))
+
+
+def own_estimates(pair: Both, *, seeds: int) -> dict[str, tuple[float, float, float]]:
+    """The numbers of this file on the package's test rows, weak, transfer and validation cut here."""
+    right: list[Bools] = []
+    for seed in range(seeds):
+        parts = cut(pair.data, seed=seed)
+        right.append((run(pair.data, pair.x, parts, seed=seed).probs > 0.5) == pair.data.labels[parts.test])
+    return estimates(np.stack(right), pair.data.groups[parts.test])
+
+
+def package_estimates(study: ov.Study) -> dict[str, tuple[float, float, float]]:
+    """The package's numbers, in the form of `estimates`."""
+    found = {role: study.scores[role]["accuracy"] for role in ROLES} | {"gap": study.gap, "pgr": study.pgr}
+    return {name: (one.value, one.low, one.high) for name, one in found.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowCheck:
+    """Two sets of probabilities of class 1 for the same rows.
+
+    Attributes:
+        correlation: Pearson's.
+        agreement: share of rows with the same choice.
+        largest: largest absolute difference.
+    """
+
+    correlation: float
+    agreement: float
+    largest: float
+
+
+def row_checks(pair: Both, theirs: ov.Result, *, seed: int, same_c: bool) -> dict[str, RowCheck]:
+    """Row by row and role by role, every part the package's.
+
+    Args:
+        pair: the task.
+        theirs: the package's study, in some precision.
+        seed: which of its seeds.
+        same_c: whether the weak model's C is the package's too; else it is chosen here, on a tenth cut here.
+    """
+    c = float(theirs[0].choices["weak"][seed]["strength"]) if same_c else None
+    mine = run(pair.data, pair.x, package_parts(pair, seed=seed), seed=seed, c=c).probs
+    rows, found = theirs.rows(0), {}
+    for i, role in enumerate(ROLES):
+        other = rows.probs[role][seed][:, 1]
+        found[role] = RowCheck(
+            correlation=float(np.corrcoef(mine[i], other)[0, 1]),
+            agreement=float(((mine[i] > 0.5) == (other > 0.5)).mean()),
+            largest=float(np.abs(mine[i] - other).max()),
+        )
+    return found
+
+
+def shown(estimate: tuple[float, float, float]) -> str:
+    """`0.712 [0.690, 0.733]`."""
+    return "undefined" if np.isnan(estimate[0]) else "{:.3f} [{:.3f}, {:.3f}]".format(*estimate)
+
+
+def tables(name: str, pair: Both, *, seeds: int) -> list[str]:
+    """Both sides with their intervals, then the comparison row by row for seed 0, as Markdown."""
+    theirs, mine = package_estimates(pair.result[0]), own_estimates(pair, seeds=seeds)
+    again = estimates(pair.right, pair.data.groups[package_parts(pair, seed=0).test])
+    lines = [f"| {name}, {seeds} seeds | package | independent | inside | package's interval, recomputed |"]
+    lines.append("|---|---|---|---|---|")
+    for number, (value, low, high) in theirs.items():
+        inside = "-" if np.isnan(value) else "yes" if low <= mine[number][0] <= high else "NO"
+        error = float(np.nanmax(np.abs(np.subtract(again[number], theirs[number])), initial=0.0))
+        lines.append(f"| {number} | {shown(theirs[number])} | {shown(mine[number])} | {inside} | {error:.0e} off |")
+    lines += ["", f"| {name}, seed 0, same parts | role | correlation | same choice | largest difference |"]
+    lines.append("|---|---|---|---|---|")
+    for precision in ("bfloat16", "float32"):
+        study = package_study(pair.task, seeds=1, precision=precision)
+        for same_c in (True, False):
+            for role, one in row_checks(pair, study, seed=0, same_c=same_c).items():
+                what = f"{precision}, {'same C' if same_c else 'own C'} | {role}"
+                lines.append(f"| {what} | {one.correlation:.6f} | {one.agreement:.2%} | {one.largest:.1e} |")
+    return [*lines, ""]
+
+
+def main() -> None:
+    import oversight as ov
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--hatecheck", type=Path, default=HATECHECK)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    pairs = {"reviews": (ov.load_task("reviews"), reviews())}
+    if args.hatecheck.is_dir():
+        columns = ov.Columns(group="meta.templ")
+        pairs["hatecheck"] = (ov.load_task(args.hatecheck, columns=columns), hatecheck(args.hatecheck))
+    lines: list[str] = []
+    for name, (task, data) in pairs.items():
+        found = tables(name, both(task, data, seeds=args.seeds), seeds=args.seeds)
+        print("\n".join(found), flush=True)
+        lines += found
+    if args.out:
+        args.out.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

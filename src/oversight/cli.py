@@ -42,7 +42,7 @@ def run() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode gets the table all the same
     usage_error = cast(type[Exception], typer.BadParameter.__base__)
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(prog_name="oversight", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except OversightError as error:
@@ -85,7 +85,6 @@ def demo(out: o.Out = Path(), store: o.Store = None, as_json: o.Json = False) ->
     printing.tell_damaged(kept)
     if as_json:
         return printing.print_json(result.as_json())
-    printing.print_result(result)
     printing.print_demo(result, report, study.NEXT)
 
 

@@ -18,7 +18,11 @@ from oversight.tasks.task import Rows, content_id
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-WORDS = ["zero", "the", "a", "film", "was", "good", "bad", "very", "not", "dull", "bright", "slow", "quick", "kind", "harsh", "plain", "odd", "warm", "cold", "long", "short", "we", "they", "saw", "liked", "hated", "it", "never", "again", "always", "once", "more", "than", "less", "and", "but", "so", "of", "in", "on"]
+TEXT = """
+zero the a film was good bad very not dull bright slow quick kind harsh plain odd warm cold long short we they saw liked
+hated it never again always once more than less and but so of in on
+"""
+WORDS = TEXT.split()
 N_BLOCKS = 3
 SIZES: dict[str, Any] = {
     "hidden_size": 32,

@@ -362,8 +362,8 @@ def test_weights_that_cannot_be_read_give_one_line(
 ) -> None:
     path = make_network(tmp_path / "m", "bert")
     (path / "model.safetensors").write_bytes(b"nothing of the kind")
-    with pytest.raises(InputError, match="^broken: the weights cannot be loaded: ") as caught:
-        Network(in_float32(from_directory(path, name="broken")), depth=1)
+    with pytest.raises(InputError, match=r"^broken: the weights cannot be loaded: ") as caught:
+        Network(in_float32(Checkpoint(name="broken", path=path)), depth=1)
     assert "\n" not in str(caught.value)
 
 
@@ -372,7 +372,7 @@ def test_a_tokenizer_that_cannot_be_read_gives_one_line(
 ) -> None:
     path = make_network(tmp_path / "m", "bert")
     (path / "tokenizer.json").write_text("{}")
-    with pytest.raises(InputError, match="^broken: the tokenizer cannot be loaded: ") as caught:
+    with pytest.raises(InputError, match=r"^broken: the tokenizer cannot be loaded: ") as caught:
         Network(in_float32(from_directory(path, name="broken")), depth=1)
     assert "\n" not in str(caught.value)
 
@@ -383,7 +383,7 @@ def test_an_architecture_that_transformers_does_not_know_gives_one_line(
     path = make_network(tmp_path / "m", "bert")
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "model_type": "unheard_of"}))
-    with pytest.raises(InputError, match="^strange: .* cannot be loaded: ") as caught:
+    with pytest.raises(InputError, match=r"^strange: .* cannot be loaded: ") as caught:
         Network(in_float32(from_directory(path, name="strange")), depth=1)
     assert "\n" not in str(caught.value)
 
@@ -398,7 +398,7 @@ def test_weights_that_lack_a_tensor_are_refused(
     tensors = load_file(path / "model.safetensors")
     del tensors["encoder.layer.0.output.dense.weight"]
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match="lack 1 tensors .* encoder.layer.0.output.dense.weight"):
+    with pytest.raises(InputError, match=r"lack 1 tensors .* encoder.layer.0.output.dense.weight"):
         Network(in_float32(from_directory(path)), depth=1)
 
 

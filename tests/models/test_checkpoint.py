@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import huggingface_hub.constants
 import numpy as np
@@ -119,10 +119,34 @@ def test_a_directory_that_lacks_a_part_is_refused(copied: Path, removed: str, co
 
 
 @pytest.mark.parametrize(("content", "complaint"), [("{", "is not JSON"), ("[]", "holds no JSON object")])
-def test_a_config_that_is_no_object_is_refused(copied: Path, content: str, complaint: str) -> None:
+def test_a_config_that_is_no_object_is_refused_when_read(copied: Path, content: str, complaint: str) -> None:
     (copied / "config.json").write_text(content)
-    with pytest.raises(InputError, match=f"^mine: config.json {complaint}"):
-        Backbone(checkpoint=from_directory(copied, name="mine"))
+    with pytest.raises(InputError, match=rf"^mine: config\.json {complaint}"):
+        Backbone(checkpoint=Checkpoint(name="mine", path=copied))
+
+
+def cut_short(raw: bytes) -> bytes:
+    return raw[: len(raw) // 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "complaint"),
+    [
+        ("config.json", cut_short, "damaged config.json"),
+        ("tokenizer.json", cut_short, "damaged tokenizer.json"),
+        ("model.safetensors", cut_short, r"damaged model.safetensors \(\d+ bytes where its header says \d+\)"),
+        ("model.safetensors", lambda raw: raw + b"x", "bytes where its header says"),
+        ("model.safetensors", lambda raw: raw[:5], "no whole header"),
+        ("model.safetensors", lambda raw: b"no weights but words", "no whole header"),
+        ("model.safetensors", lambda raw: raw[:8] + b"}" + raw[9:], "a header that is not JSON"),
+    ],
+)
+def test_a_damaged_file_is_named_before_anything_is_computed(
+    copied: Path, name: str, damage: Callable[[bytes], bytes], complaint: str
+) -> None:
+    (copied / name).write_bytes(damage((copied / name).read_bytes()))
+    with pytest.raises(InputError, match=rf"^mine: .*{complaint}"):
+        from_directory(copied, name="mine")
 
 
 def test_a_config_without_a_depth_is_refused(tmp_path: Path) -> None:
@@ -155,7 +179,7 @@ def test_the_embedded_encoder_is_the_official_release(minilm: Checkpoint) -> Non
 @pytest.mark.usefixtures("minilm")
 def test_other_weights_in_its_place_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "MINILM_SHA256", "0" * 64)
-    with pytest.raises(InputError, match="weights have SHA-256 53aa.*expected 0000"):
+    with pytest.raises(InputError, match=r"weights have SHA-256 53aa.*expected 0000"):
         embedded()
 
 
@@ -194,8 +218,8 @@ def test_reading_a_local_network_opens_no_socket(
 class Hub(BaseHTTPRequestHandler):
     """The few answers that a download asks for, for one repository of one commit."""
 
-    files: Mapping[str, bytes] = {}
-    asked: list[str] = []
+    files: ClassVar[Mapping[str, bytes]] = {}
+    asked: ClassVar[list[str]] = []
 
     def log_message(self, *_args: Any) -> None:
         """Nothing on the terminal."""
@@ -329,7 +353,7 @@ def test_what_was_downloaded_is_found_again_without_a_network(monkeypatch: pytes
 
 @pytest.mark.usefixtures("hub")
 def test_a_name_that_the_hub_does_not_know_is_said_to_be_none() -> None:
-    with pytest.raises(InputError, match="^someone/else: the Hub has no such model"):
+    with pytest.raises(InputError, match=r"^someone/else: the Hub has no such model"):
         from_hub("someone/else")
 
 

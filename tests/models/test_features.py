@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_batches_are_in_the_order_of_length_then_position(lengths: list[int], bu
 def test_batches_are_as_full_as_the_budget_allows(lengths: list[int], budget: int) -> None:
     """The next text would not have fitted."""
     found = batches(lengths, budget=budget)
-    for batch, following in zip(found, found[1:], strict=False):
+    for batch, following in pairwise(found):
         assert (len(batch) + 1) * lengths[following[0]] > budget
 
 

@@ -94,14 +94,17 @@ class Reader:
 def gaussian_task(
     seed: int = 0, *, n: int = 2000, d: int = 8, copies: int = 1, grouped: bool = True, signal: float = 0.7, k: int = 2
 ) -> Task:
-    """Class j < k - 1 moves every k-th number up by `signal`; each point stands there `copies` times, all but unchanged.
+    """Class j moves every k-th number, from the j-th on, up by `signal`; each point stands there `copies` times.
 
-    With `grouped` the copies of one point share a group, else each row is its own.
+    Copies differ in their last number only, which no student reads. With `grouped` they share a group, else each row is
+    its own.
     """
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % k
     points = rng.normal(size=(n, d)) + signal * (np.arange(d)[None, :] % k == labels[:, None])
-    texts = [" ".join(f"{x:.4f}" for x in [*point, i, copy]) for i, point in enumerate(points) for copy in range(copies)]
+    texts = [
+        " ".join(f"{x:.4f}" for x in [*point, i, copy]) for i, point in enumerate(points) for copy in range(copies)
+    ]
     ids = tuple(map(content_id, texts))
     groups = tuple(f"p{i // copies}" for i in range(n * copies)) if grouped else ids
     return Task(
@@ -201,7 +204,9 @@ def probe() -> Callable[..., Probe]:
     """probe(path, depth): the probe on a saved encoder."""
 
     def make(path: Path, depth: int | None = None) -> Probe:
-        backbone = Backbone(checkpoint=from_directory(path, name="tiny"), depth=depth, precision="float32", device="cpu")
+        backbone = Backbone(
+            checkpoint=from_directory(path, name="tiny"), depth=depth, precision="float32", device="cpu"
+        )
         return Probe(backbone=backbone, penalties=(1e-3, 1e-1, 10.0))
 
     return make

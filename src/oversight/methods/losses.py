@@ -47,7 +47,7 @@ def harden(logits: Tensor, prior: Tensor) -> Tensor:
     Each row goes to argmax_j(log p_j - b_j), with b such that class j is chosen for n * prior_j rows (rounded, largest
     remainders first). For k = 2 this is a threshold on p_1 at the quantile 1 - prior_1. For k > 2 b is found by sweeps
     over the classes, each sweep setting one b_j so that its count is right given the others; it ends when all are, or
-    after MOST_SWEEPS (ties can make an exact match impossible).
+    after MOST_SWEEPS: rows that tie are then moved, those that lose least first, the first rows first.
 
     Args:
         logits: (n, k) float.
@@ -96,7 +96,24 @@ def _balanced_choice(scores: Tensor, counts: list[int]) -> Tensor:
             above = margin[counts[j] - 1] if counts[j] > 0 else margin[0] + 2
             below = margin[counts[j]] if counts[j] < n else margin[-1] - 2
             shift[j] = (above + below) / 2
-    return (scores - shift).argmax(1)
+    return _settled(scores - shift, counts)
+
+
+def _settled(margins: Tensor, counts: list[int]) -> Tensor:
+    """The best class of every row, but for the rows that must move for class j to be chosen counts[j] times."""
+    import torch
+
+    chosen = margins.argmax(1)
+    spare = (torch.bincount(chosen, minlength=len(counts)).cpu() - torch.tensor(counts)).tolist()
+    for full in range(len(counts)):
+        for lacking in range(len(counts)):
+            n_moved = min(spare[full], -spare[lacking])
+            if n_moved > 0:
+                rows = (chosen == full).nonzero()[:, 0]
+                cost = margins[rows, full] - margins[rows, lacking]
+                chosen[rows[torch.argsort(cost, stable=True)[:n_moved]]] = lacking
+                spare[full], spare[lacking] = spare[full] - n_moved, spare[lacking] + n_moved
+    return chosen
 
 
 @dataclass(frozen=True)

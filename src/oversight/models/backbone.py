@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -151,7 +151,7 @@ class Network:
         self.torch = torch
 
     def cast(self) -> None:
-        """From float32, as loaded, to the precision asked for; rotary frequencies stay exact, as transformers has it."""
+        """From float32, as loaded, to the precision asked for; rotary frequencies stay exact, as in transformers."""
         exact = {name: buffer for name, buffer in self.model.named_buffers() if name.endswith("inv_freq")}
         self.model.to(getattr(self.torch, self.precision))
         for name, buffer in exact.items():
@@ -165,10 +165,8 @@ class Network:
             InputError: the limit leaves no room for text, or the tokenizer belongs to a larger network.
         """
         limit, name = self.max_tokens, self.backbone.checkpoint.name
-        n_special, n_known = (
-            self.tokenizer.num_special_tokens_to_add(),
-            self.model.get_input_embeddings().num_embeddings,
-        )
+        n_special = self.tokenizer.num_special_tokens_to_add()
+        n_known = self.model.get_input_embeddings().num_embeddings
         if limit <= n_special:
             raise InputError(
                 f"{name}: found a limit of {limit} tokens, expected more than the {n_special} special ones of a text"
@@ -179,11 +177,12 @@ class Network:
         largest = max((max(row) for row in ids if row), default=0)
         if largest >= n_known:
             raise InputError(
-                f"{name}: the tokenizer gives id {largest}, but the network knows {n_known} tokens; expected the tokenizer it was trained with"
+                f"{name}: the tokenizer gives id {largest}, but the network knows {n_known} tokens; "
+                "expected the tokenizer it was trained with"
             )
         truncated = np.array([len(row) > limit for row in ids], dtype=bool)
         if truncated.any():
-            where = np.flatnonzero(truncated)
+            where = np.flatnonzero(truncated).tolist()
             for i, row in zip(where, self._encode([texts[i] for i in where], limit), strict=True):
                 ids[i] = row
         return Tokens(ids=tuple(tuple(row) or (pad,) for row in ids), truncated=truncated, pad=pad)
@@ -249,7 +248,7 @@ class Network:
     @contextlib.contextmanager
     def _captured(
         self, depths: Sequence[int], found: dict[int, Tensor], pool: Callable[[Tensor], Tensor]
-    ) -> Iterator[None]:
+    ) -> Generator[None, None, None]:
         """Pool hidden states as they pass, and stop after the deepest one that is wanted."""
         last = max(depths)
         ends_early = last < self.backbone.checkpoint.n_blocks
@@ -335,7 +334,7 @@ def _load_model(checkpoint: Checkpoint, *, depth: int) -> Any:
 
 
 @contextlib.contextmanager
-def _in_one_line(checkpoint: Checkpoint, part: str) -> Iterator[None]:
+def _in_one_line(checkpoint: Checkpoint, part: str) -> Generator[None, None, None]:
     """Whatever the library says about files that it cannot read, as one line."""
     try:
         yield
@@ -359,7 +358,7 @@ def _pooler(pool: Pool, mask: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 @contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Generator[None, None, None]:
     """Keep the library's progress bars and notes off the terminal."""
     from transformers.utils import logging
 

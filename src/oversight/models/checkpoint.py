@@ -20,10 +20,10 @@ TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.jso
 HUB_SECONDS = 5.0
 DEPTH_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 DECODERS = """
-apertus bloom codegen cohere cohere2 deepseek_v2 deepseek_v3 ernie4_5 exaone4 falcon gemma gemma2 gemma3_text gemma3n_text
-glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite granitemoe helium lfm2 llama llama4_text ministral mistral
-mixtral modernbert-decoder mpt nemotron olmo olmo2 olmo3 olmoe openai-gpt opt persimmon phi phi3 phimoe qwen2 qwen2_moe
-qwen3 qwen3_5_text qwen3_moe qwen3_next seed_oss smollm3 stablelm starcoder2 xglm
+apertus bloom codegen cohere cohere2 deepseek_v2 deepseek_v3 ernie4_5 exaone4 falcon gemma gemma2 gemma3_text
+gemma3n_text glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite granitemoe helium lfm2 llama llama4_text
+ministral mistral mixtral modernbert-decoder mpt nemotron olmo olmo2 olmo3 olmoe openai-gpt opt persimmon phi phi3
+phimoe qwen2 qwen2_moe qwen3 qwen3_5_text qwen3_moe qwen3_next seed_oss smollm3 stablelm starcoder2 xglm
 """
 DECODER_TYPES = frozenset(DECODERS.split())
 
@@ -136,14 +136,7 @@ def from_hub(repository: str, *, revision: str | None = None, remote_code: bool 
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
-    wanted = [
-        "*.json",
-        "*.txt",
-        "*.model",
-        "*.safetensors",
-        "*.safetensors.index.json",
-        *(["*.py"] if remote_code else []),
-    ]
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", *(["*.py"] if remote_code else [])]
     local = not _hub_answers(repository, revision)
 
     def download(patterns: list[str]) -> Path:
@@ -178,10 +171,13 @@ def _hub_message(repository: str, revision: str | None, error: Exception) -> str
     kind = type(error).__name__
     if kind in {"RepositoryNotFoundError", "RevisionNotFoundError", "HFValidationError", "GatedRepoError"}:
         at = f" at revision '{revision}'" if revision else ""
-        return f"{repository}: the Hub has no such model{at} or does not show it to you ({kind}); no local directory has that name either"
+        return (
+            f"{repository}: the Hub has no such model{at} or does not show it to you ({kind}); "
+            "no local directory has that name either"
+        )
     return (
-        f"{repository}: no such local directory, and the Hub cannot be reached ({kind}). Offline: fetch it where there is a "
-        f"network with `hf download {repository} --local-dir DIR`, bring DIR here and give its path as the model"
+        f"{repository}: no such local directory, and the Hub cannot be reached ({kind}). Offline: fetch it where there "
+        f"is a network with `hf download {repository} --local-dir DIR`, bring DIR here and give its path as the model"
     )
 
 

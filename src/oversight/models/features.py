@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
@@ -143,7 +143,7 @@ _BANK: ContextVar[FeatureBank | None] = ContextVar("bank", default=None)
 
 
 @contextlib.contextmanager
-def using(bank: FeatureBank) -> Iterator[None]:
+def using(bank: FeatureBank) -> Generator[None, None, None]:
     """Within this block `features` looks in `bank` first."""
     token = _BANK.set(bank)
     try:

@@ -62,7 +62,7 @@ class BagOfWords:
         """See `Student.fit`. Soft labels enter as k weighted copies of a row, which is exact.
 
         Raises:
-            InputError: a loss other than cross-entropy; no word common enough.
+            InputError: a loss other than cross-entropy; no word common enough; labels of one class only.
         """
         self.check_loss(loss)
         rows, labels, weights = answered(rows, labels, weights)
@@ -125,6 +125,8 @@ def _regress(x: Any, targets: Floats, weights: Floats | None, strength: float, *
     from sklearn.linear_model import LogisticRegression
 
     rows, classes = np.nonzero(targets)
+    if len(np.unique(classes)) < 2:
+        raise InputError(f"bow: found labels of one class only ({classes[0]}), expected at least two")
     counts = targets[rows, classes] * (1.0 if weights is None else weights[rows])
     model = LogisticRegression(C=strength, fit_intercept=not paired, max_iter=2000, tol=1e-6)
     return model.fit(sparse.csr_matrix(x)[rows], classes, sample_weight=counts)

@@ -1,4 +1,4 @@
-"""The probe: softmax regression on frozen features, its penalty (and, if asked, its layer) chosen on validation rows."""
+"""The probe: softmax regression on frozen features, its penalty (and, if asked, its layer) chosen on validation."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Probe:
             path = _design(backbone, fit_rows, None).path(labels.on(fit_rows).probs, tried[best]["penalty"], loss=loss)
             agreed = _agreement(path, features(backbone, valid_rows), valid_labels)
             stop = int(np.argmax(agreed))
-            fit = (path.coefficients[stop], path.intercepts[stop])
+            fit = (path.coefficients[stop], path.intercepts[stop]) if stop else fit
             from oversight.models.solver import SNAPSHOTS
 
             choices |= {"progress": stop / SNAPSHOTS, "agreement": agreed.tolist()}

@@ -253,11 +253,11 @@ def _slope_at_zero(problem: _Problem, logits: Tensor, along: Tensor, fixed: Tens
 
 
 def _follow(problem: _Problem, u: Tensor, loss: Loss) -> list[Tensor]:
-    """Accelerated steps of length 1 on a loss that changes with progress; where they stand at SNAPSHOTS equal distances.
+    """Accelerated steps of length 1 on a loss that changes with progress; where they stand SNAPSHOTS times.
 
     Length 1 is safe where the loss is cross-entropy to some target distribution, whatever that target may depend on:
-    its curvature is bounded by the scaling. Any other loss is checked: a step at which the objective rises is not
-    taken, steps are half as long from then on, and momentum is dropped.
+    its curvature is bounded by the scaling. Any other loss is checked: a step that would end above where the path
+    stands is not taken and momentum is dropped; without momentum, steps are half as long from then on.
     """
     length, age, previous = 1.0, 0, u
     found: list[Tensor] = []
@@ -268,23 +268,27 @@ def _follow(problem: _Problem, u: Tensor, loss: Loss) -> list[Tensor]:
         gradient = problem.pull(slope, ahead)
         if float(gradient.norm()) > 2 * TOLERANCE:
             proposed = ahead - length * gradient
-            if bounded or _value(problem, problem.logits(proposed), proposed, loss, progress) <= value + 1e-12:
+            if not bounded and age:
+                value = min(value, _value(problem, problem.logits(u), u, loss, progress))
+            if bounded or _value(problem, problem.logits(proposed), proposed, loss, progress) <= value:
                 previous, u, age = u, proposed, age + 1
             else:
-                previous, length, age = u, length / 2, 0
+                previous, length, age = u, length if age else length / 2, 0
         if (t + 1) % (SCHEDULE_STEPS // SNAPSHOTS) == 0:
             found.append(u)
     return found
 
 
 def _value_and_slope(problem: _Problem, u: Tensor, loss: Loss, progress: float) -> tuple[float, Tensor, bool]:
-    """Objective, its gradient in the logits, and whether that is softmax minus a distribution in every row."""
+    """Objective, its gradient in the logits, and whether the loss is cross-entropy to a distribution in every row."""
     logits = problem.logits(u).requires_grad_(True)
     data = loss(logits[0], problem.targets[0], progress=progress)
     (slope,) = torch.autograd.grad(data, logits)
-    target = logits.detach().softmax(-1) - slope * slope.shape[1]
+    found, log_probs = float(data.detach()), logits.detach().log_softmax(-1)
+    target = log_probs.exp() - slope * slope.shape[1]
     bounded = bool((target > -1e-9).all()) and bool((target.sum(-1) - 1).abs().max() < 1e-9)
-    return float(data.detach()) + _penalty(problem, u), slope, bounded
+    bounded = bounded and abs(float(-(target * log_probs).sum(-1).mean()) - found) <= 1e-9 * max(1.0, abs(found))
+    return found + _penalty(problem, u), slope, bounded
 
 
 def _value(problem: _Problem, logits: Tensor, u: Tensor, loss: Loss, progress: float) -> float:

@@ -45,7 +45,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, progress: float = 1.0) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Rows that no fit sees, with the labels by which it makes its choices (a supervisor's, or true ones for the ceiling)."""
+    """Rows that no fit sees, with the labels by which it makes its choices (for the ceiling true ones)."""
 
     rows: Rows
     labels: Labels
