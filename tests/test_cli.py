@@ -285,7 +285,7 @@ def started(words: list[str], place: Path, env: dict[str, str], *, results: int)
     return process
 
 
-N_SEEDS = 8  # and so 3 * 8 models and one score
+N_SEEDS = 5  # and so 15 models and one score
 LONG = ("w2s", "data.jsonl", *PAIR, "--seeds", str(N_SEEDS), "--json")
 
 

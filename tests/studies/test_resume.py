@@ -198,14 +198,14 @@ def test_memory_and_directory_give_the_same_bytes(
     assert fresh[0] == fresh[1] == read
 
 
-@pytest.mark.parametrize("kind", ["supervise", "teach", "ceiling", "score"])
-@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "after"),
+    [("supervise", 0), ("supervise", 1), ("teach", 0), ("teach", 1), ("ceiling", 0), ("ceiling", 1), ("score", 0)],
+)
 def test_an_interrupted_study_goes_on_and_ends_with_the_same_bytes(
     task: Task, reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, after: int
 ) -> None:
     setup = setup_of(task, Trained(reader(2)), reader(8))
-    if kind == "score" and after:
-        pytest.skip("there is one score only")
     calls, real = [0], KINDS[kind]
 
     def interrupted(*arguments: Any) -> Sequence[Any]:
@@ -267,7 +267,8 @@ def test_damaged_predictions_are_made_again_when_the_rows_are_asked_for(
     before = bytes_of(result)
     key = result[0].keys[role][1]
     path = store.folder(key) / ARRAYS
-    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
     assert bytes_of(result) == before
     assert [line.split(":")[0] for line in store.damaged] == [key] and store.verify() == {}
 

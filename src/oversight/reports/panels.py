@@ -151,15 +151,19 @@ def draw_pgr(axes: Axes, panel: Panel, sheet: Sheet, frame: Frame) -> None:
     for level in (0.0, 1.0):
         axes.axhline(level, color=MUTED, linewidth=0.8, zorder=0)
     offsets, edge = _offsets(len(panel.series) + 1), axes.get_xaxis_transform()
+    undefined: dict[int, list[float]] = {}
     for offset, (name, studies) in zip(offsets, panel.series.items(), strict=False):
         look = _look(panel, sheet, name)
         x = [j + (0 if panel.axis == "supervisor" else offset) for j in range(len(studies))]
         ratios = [study and study.pgr for study in studies]
         _line(axes, x, ratios, linestyle="-" if panel.axis == "student" else "none", **look)
-        missing = [at for at, one in zip(x, ratios, strict=True) if one is not None and not finite(one)]
-        for at in missing:
-            axes.plot([at], [0.0], transform=edge, linestyle="none", markerfacecolor=BG, clip_on=False, **look)
-            axes.text(at, 0.07, NOT_DEFINED, transform=edge, ha="center", va="bottom", fontsize=7.5, color=MUTED)
+        for tick, (at, one) in enumerate(zip(x, ratios, strict=True)):
+            if one is not None and not finite(one):
+                axes.plot([at], [0.0], transform=edge, linestyle="none", markerfacecolor=BG, clip_on=False, **look)
+                undefined.setdefault(tick, []).append(at)
+    for at in undefined.values():
+        middle = sum(at) / len(at)
+        axes.text(middle, 0.07, NOT_DEFINED, transform=edge, ha="center", va="bottom", fontsize=7.5, color=MUTED)
     axes.set_ylim(frame.pgr)
     axes.set_ylabel("PGR")
 
