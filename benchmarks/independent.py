@@ -139,7 +139,10 @@ def cut(data: Data, *, seed: int) -> Parts:
 
 
 def hidden_states(texts: Sequence[str], *, depth: int = DEPTH) -> Floats:
-    """(n, d) hidden states of all-MiniLM-L6-v2 after `depth` blocks, mean over real tokens; float32, rows as they come."""
+    """(n, d) hidden states of all-MiniLM-L6-v2 after `depth` blocks, mean over real tokens.
+
+    The whole network in float32, rows as they come, padded to the longest of each 32.
+    """
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -227,7 +230,7 @@ def run(data: Data, x: Floats, parts: Parts, *, seed: int, c: float | None = Non
 
 
 def squared_half_widths(right: Bools, groups: Ints) -> list[Floats]:
-    """The matrices of h1^2 and h2^2 (3, 3) of `statistics.md`, from right answers (s, 3, n); one seed: only the first."""
+    """The matrices (3, 3) of h1^2 and h2^2 (docs/statistics.md) from right answers (s, 3, n); one seed: only h1^2."""
     s, _, n = right.shape
     numbers = np.unique(groups, return_inverse=True)[1]
     n_groups = int(numbers.max()) + 1
@@ -328,11 +331,10 @@ def package_parts(pair: Both, *, seed: int) -> Parts:
 
 def own_estimates(pair: Both, *, seeds: int) -> dict[str, tuple[float, float, float]]:
     """The numbers of this file on the package's test rows, weak, transfer and validation cut here."""
-    right: list[Bools] = []
-    for seed in range(seeds):
-        parts = cut(pair.data, seed=seed)
-        right.append((run(pair.data, pair.x, parts, seed=seed).probs > 0.5) == pair.data.labels[parts.test])
-    return estimates(np.stack(right), pair.data.groups[parts.test])
+    cuts = [cut(pair.data, seed=seed) for seed in range(seeds)]
+    probs = np.stack([run(pair.data, pair.x, parts, seed=seed).probs for seed, parts in enumerate(cuts)])
+    test = cuts[0].test
+    return estimates((probs > 0.5) == pair.data.labels[test], pair.data.groups[test])
 
 
 def package_estimates(study: ov.Study) -> dict[str, tuple[float, float, float]]:

@@ -124,3 +124,52 @@ def console(place: Path, environment: dict[str, str], executable: str) -> Callab
         return Said(done.returncode, done.stdout, done.stderr)
 
     return call
+
+
+@pytest.fixture
+def tree(place: Path) -> Callable[[], dict[str, tuple[int, int]]]:
+    """tree() -> every path below the directory with its time of change and size."""
+    return lambda: {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(place.rglob("*"))}
+
+
+@pytest.fixture
+def refused(tree: Callable[[], dict[str, tuple[int, int]]], oversight: Callable[..., Said]) -> Callable[..., str]:
+    """refused("w2s", ...) -> the one line, after checking that nothing else happened."""
+
+    def call(*words: str) -> str:
+        before = tree()
+        said = oversight(*words)
+        lines = said.err.splitlines()
+        assert (said.code, said.out, len(lines)) == (2, "", 1), said
+        assert lines[0].startswith("oversight: ") and lines[0].isprintable(), lines
+        assert tree() == before
+        return lines[0].removeprefix("oversight: ")
+
+    return call
+
+
+@pytest.fixture
+def good(
+    place: Path, reviews_of: Callable[..., list[dict[str, Any]]], write_lines: Callable[..., Path]
+) -> list[dict[str, Any]]:
+    """200 rows that are fine, as records and as good.jsonl."""
+    rows = reviews_of(200)
+    write_lines(place / "good.jsonl", rows)
+    return rows
+
+
+@pytest.fixture
+def data(place: Path, reviews_of: Callable[..., list[dict[str, Any]]], write_lines: Callable[..., Path]) -> Path:
+    """160 rows as data.jsonl, in the directory in which one stands."""
+    return write_lines(place / "data.jsonl", reviews_of(160))
+
+
+@pytest.fixture
+def published(place: Path) -> Callable[..., dict[str, int]]:
+    """published(store) -> the results of a store as they lie on disk: key and time of the record."""
+
+    def look(store: str = "oversight-store") -> dict[str, int]:
+        records = (place / store).glob("??/[!.]*/record.json")
+        return {path.parent.name: path.stat().st_mtime_ns for path in records}
+
+    return look

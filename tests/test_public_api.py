@@ -12,9 +12,9 @@ import pytest
 import oversight as ov
 
 NAMES = """
-BagOfWords Backbone Columns Confidence DirectoryStore Fitted Flipped Given InputError Labels Loss MemoryStore Method
-ModelOptions Needs OracleMethod OversightError Probe Result Rows Seed Split StepError Student Study Supervisor Task
-Trained Validation WeakData WithLoss __version__ confidence_loss cross_entropy load_student load_task split_task
+BagOfWords Backbone Columns Confidence DirectoryStore Estimate Fitted Flipped Given InputError Labels Loss MemoryStore
+Method ModelOptions Needs OracleMethod OversightError Probe Result Rows Seed Split StepError Student Study Supervisor
+Task Trained Validation WeakData WithLoss __version__ confidence_loss cross_entropy load_student load_task split_task
 weak_to_strong
 """
 
@@ -57,7 +57,7 @@ CALLS: dict[str, str] = {
     "Student.check_loss": "self, loss",
     "Fitted.predict": "self, rows",
     "Supervisor.supervise": "self, task, split, targets, *, seed",
-    "Supervisor.check": "self, task, split",
+    "Supervisor.check": "self, task, split, tests",
     "Result.report": "self, path",
     "Result.rows": "self, study=0",
     "Result.to_pandas": "self",

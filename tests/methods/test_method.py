@@ -35,7 +35,7 @@ def make_task(seed: int = 0, *, n_groups: int = 160, size: int = 3) -> Task:
     labels = np.array([i % 2 for i in range(len(groups))])
     texts = []
     for i, label in enumerate(labels):
-        own = rng.random(10) < 0.7
+        own = rng.random(10) < 0.85
         letters, words = np.where(own == (label == 0), "a", "b"), rng.integers(10, 30, 10)
         texts.append(" ".join(f"{letter}{word}" for letter, word in zip(letters, words, strict=True)) + f" id{i}")
     ids = tuple(map(content_id, texts))

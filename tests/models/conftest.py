@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from oversight.models.backbone import Backbone
 from oversight.models.checkpoint import Checkpoint, embedded, from_directory
+from oversight.models.features import FeatureBank, using
 from oversight.tasks.task import Rows, content_id
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -238,3 +241,24 @@ def sentences() -> Callable[..., list[str]]:
         return list(found)
 
     return make
+
+
+@pytest.fixture
+def plant() -> Iterator[Callable[..., Rows]]:
+    """plant(backbone, x, ...) -> rows whose features are x; within the test they are found instead of extracted.
+
+    Further pairs of backbone and features are of the same rows. Ids are new each time, as contents of a study would be.
+    """
+    bank = FeatureBank()
+    fresh = itertools.count()
+
+    def add(*known: Any, paired: bool = False, groups: Sequence[str] | None = None) -> Rows:
+        n = len(known[1])
+        ids = tuple(content_id(f"planted {uuid.uuid4()} {next(fresh)}") for _ in range(n))
+        for backbone, x in zip(known[::2], known[1::2], strict=True):
+            bank.add(backbone, ids, np.asarray(x, np.float32))
+        others = tuple(f"not {one}" for one in ids) if paired else None
+        return Rows(ids=ids, texts=ids, groups=ids if groups is None else tuple(groups), others=others)
+
+    with using(bank):
+        yield add

@@ -170,6 +170,15 @@ def test_a_copy_of_a_model_directory_elsewhere_hits(
     assert count_steps(setup_of(word_task, Trained(bow), probe(other)), counted) == {}
 
 
+def test_the_same_rows_in_another_order_hit(word_task: Task, tiny: Path, probe: Any, bow: Any, counted: Any) -> None:
+    """Of the task and of a further test set, with features that are extracted once per set of rows."""
+    rng, further = np.random.default_rng(0), word_task.take(range(60))
+    own = word_task.take(range(60, 480))
+    run_study(setup_of(own, Trained(bow), probe(tiny), tests={"more": further}), store=counted)
+    own, further = own.take(rng.permutation(420)), further.take(rng.permutation(60))
+    assert count_steps(setup_of(own, Trained(bow), probe(tiny), tests={"more": further}), counted) == {}
+
+
 def test_a_changed_setting_of_a_loss_is_another_student(
     word_task: Task, tiny: Path, probe: Any, bow: Any, counted: Any
 ) -> None:

@@ -128,16 +128,32 @@ def test_the_tool_finds_a_run_of_five_words_in_four_rows(tool: ModuleType) -> No
     assert any("'one two three four five' stands in 4 rows" in fault for fault in tool.faults(rows))
 
 
-def test_the_datasheet_counts_rows_and_things_as_they_are(sheet: dict[str, str], task: Task) -> None:
-    assert whole(sheet["rows"]) == len(task)
-    assert whole(sheet["things"]) == len(set(task.rows.groups))
+def test_the_datasheet_counts_the_rows_as_they_are(sheet: dict[str, str], task: Task) -> None:
+    assert task.difficulty is not None
+    n_plain, n_positive = task.difficulty.count("plain"), int(task.labels.sum())
+    counted = {
+        "rows": len(task),
+        "things reviewed (the groups)": len(set(task.rows.groups)),
+        "positive rows": n_positive,
+        "negative rows": len(task) - n_positive,
+        "plain rows": n_plain,
+        "hard rows": len(task) - n_plain,
+    }
+    assert {name: whole(sheet[name]) for name in counted} == counted
+
+
+def test_the_datasheet_counts_the_rows_of_each_thing_as_they_are(sheet: dict[str, str], task: Task) -> None:
+    assert set(Counter(task.rows.groups).values()) == {whole(sheet["rows per thing"])}
+
+
+def test_the_datasheet_names_the_licence_and_version_of_the_task(sheet: dict[str, str], task: Task) -> None:
+    assert (sheet["licence"], sheet["version"]) == (task.licence, task.version)
 
 
 def test_the_datasheet_counts_each_kind_as_it_is(sheet: dict[str, str], task: Task) -> None:
     assert task.difficulty is not None
     counts = Counter(task.difficulty)
-    stated = {kind: whole(sheet[kind]) for kind in counts if kind in sheet}
-    assert stated == {kind: counts[kind] for kind in stated} and len(stated) == len(counts)
+    assert {kind: whole(sheet[kind]) for kind in counts} == counts
 
 
 def test_the_packed_file_is_plain_json_lines() -> None:
