@@ -397,11 +397,15 @@ def tables(name: str, pair: Both, *, seeds: int) -> list[str]:
         lines.append(f"| {number} | {shown(theirs[number])} | {shown(mine[number])} | {inside} | {error:.0e} off |")
     lines += ["", f"| {name}, seed 0, same parts | role | correlation | same choice | largest difference |"]
     lines.append("|---|---|---|---|---|")
+    own_c = chosen_c(pair.data, package_parts(pair, seed=0).weak, seed=0)
+    given_c = float(pair.result[0].choices["weak"][0]["strength"])
     for precision in ("bfloat16", "float32"):
         study = package_study(pair.task, seeds=1, precision=precision)
         for same_c in (True, False):
             for role, one in row_checks(pair, study, seed=0, same_c=same_c).items():
-                what = f"{precision}, {'same C' if same_c else 'own C'} | {role}"
+                what = (
+                    f"{precision}, {f'C {given_c:.3g} as given' if same_c else f'C {own_c:.3g} chosen here'} | {role}"
+                )
                 lines.append(f"| {what} | {one.correlation:.6f} | {one.agreement:.2%} | {one.largest:.1e} |")
     return [*lines, ""]
 

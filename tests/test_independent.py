@@ -92,7 +92,9 @@ def test_intervals_recomputed_from_the_rows_are_the_same(independent: Any, pair:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_probabilities_correlate_row_by_row(checks: dict[str, Any], role: str) -> None:
-    """bfloat16 against float32: 0.9999 was found on all 7,680 rows; a wrong layer or pooling gives less than 0.95."""
+    """bfloat16 against float32: above 0.9999 was found. A wrong layer, pooling or penalty was seen to give 0.80 to 0.97
+    (student and ceiling, float32).
+    """
     assert checks[role].correlation > 0.99
 
 

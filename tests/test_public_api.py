@@ -182,7 +182,7 @@ def test_print_shows_every_study_with_its_numbers(result: ov.Result) -> None:
 
 
 def test_a_notebook_gets_html_that_holds_on_its_own(result: ov.Result) -> None:
-    html = result._repr_html_()
+    html = result._repr_html_()  # pyright: ignore[reportPrivateUsage]
     assert html.startswith("<div") and html.rstrip().endswith("</div>")
     assert "flipped:0.25" in html and "<script" not in html and "http://" not in html.replace("http://www.w3.org", "")
 
@@ -210,7 +210,7 @@ def test_the_table_gives_the_scores_again(result: ov.Result) -> None:
         rows = table[table.weak_model == study.weak_model]
         for role in ("weak", "student", "ceiling"):
             shown = study.scores[role]["accuracy"].value
-            assert rows[rows.role == role].right.mean() == pytest.approx(shown, abs=1e-12)
+            assert rows[rows.role == role]["right"].mean() == pytest.approx(shown, abs=1e-12)
 
 
 def test_a_report_from_python_is_one_file(result: ov.Result, tmp_path: Path) -> None:

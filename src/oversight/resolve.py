@@ -172,7 +172,11 @@ def _check_machine(options: ModelOptions) -> None:
 
 
 def load_supervisor(
-    spec: str | Supervisor | Student, task: Task, options: ModelOptions = AS_IS
+    spec: str | Supervisor | Student,
+    task: Task,
+    options: ModelOptions = AS_IS,
+    *,
+    tests: Mapping[str, Task] | None = None,
 ) -> tuple[Supervisor, ...]:
     """One supervisor by name, several joined by `+`, a student that becomes one, or one as it is.
 
@@ -185,7 +189,7 @@ def load_supervisor(
         raise InputError("model 'labels:': found no file, expected labels:FILE")
     if spec.startswith("labels:"):
         _check_unset(spec, options)
-        return (people(Path(spec.removeprefix("labels:")), task),)
+        return (people(Path(spec.removeprefix("labels:")), task, tests=tests),)
     return tuple(Trained(load_student(part, options)) for part in spec.split("+"))
 
 
@@ -319,7 +323,7 @@ def prepare(
     loaded = load_task(task, columns=columns, strict=strict, n_train=n_train, n_test=n_test)
     loaded, further = load_tests(loaded, tests or {}, columns=columns, strict=strict)
     students = [load_student(one, strong_options) for one in _several(strong)]
-    supervisors = [load_supervisor(one, loaded, weak_options) for one in _several(weak)]
+    supervisors = [load_supervisor(one, loaded, weak_options, tests=further) for one in _several(weak)]
     return Setup(
         task=loaded,
         arms=arms_of(supervisors, students, methods, train=train),

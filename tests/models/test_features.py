@@ -74,10 +74,12 @@ def test_no_texts_give_no_batches() -> None:
 
 
 def test_extraction_does_not_depend_on_the_order_of_rows(
-    bert: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
+    bert: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = rows_of(sentences(40, seed=1))
-    order = np.random.default_rng(0).permutation(40)
+    """Many batches of few texts and many texts of each length, so that another order could make other batches."""
+    monkeypatch.setattr(module, "TOKEN_BUDGET", {"cpu": 64})
+    rows = rows_of(sentences(120, seed=1, longest=12))
+    order = np.random.default_rng(0).permutation(120)
     straight = extract(in_float32(bert), rows, depths=[1, 3]).features
     shuffled = extract(in_float32(bert), rows.take(order), depths=[1, 3]).features
     for depth, values in straight.items():

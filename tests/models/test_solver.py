@@ -414,7 +414,7 @@ def objectives(x: Floats, y: Floats, penalty: float, path: Solution, loss: Loss)
 
 @pytest.mark.parametrize("loss", [reverse_kl, five_fold])
 @pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0])
-@pytest.mark.parametrize(("k", "concentration"), [(2, 0.2), (2, 50.0), (3, 0.2), (3, 50.0)])
+@pytest.mark.parametrize(("k", "concentration"), [(2, 0.2), (2, 1000.0), (3, 0.2), (3, 1000.0)])
 def test_a_loss_that_does_not_change_never_rises_along_the_path(
     loss: Loss, penalty: float, k: int, concentration: float
 ) -> None:

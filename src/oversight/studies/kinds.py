@@ -100,7 +100,7 @@ def run_ceiling(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env:
     parts = env.parts(job.seed)
     validation = Validation(rows=parts["validation"], labels=env.task.true_labels(parts["validation"]))
     with using(_bank(job.reads, inputs[0])):
-        rows = parts["transfer"]
+        rows = parts["transfer"] if job.consumed is None else env.task.pick(job.consumed)
         fitted = job.student.fit(rows, env.task.true_labels(rows), validation=validation, seed=job.seed)
         return [_predictions(fitted, env, inputs[0])]
 

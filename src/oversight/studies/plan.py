@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from oversight.methods.method import Method, OracleMethod
 from oversight.models.backbone import Backbone
 from oversight.models.student import Student
@@ -30,13 +32,14 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The objects behind a step's config."""
+    """The objects behind a step's config; `consumed` are the transfer rows to learn from, None = all."""
 
     seed: Seed
     reads: tuple[Wanted, ...]
     supervisor: Supervisor | None = None
     student: Student | None = None
     method: Method | OracleMethod | None = None
+    consumed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +85,18 @@ class Plan:
         job = Job(seed=seed, reads=self._wanted(reads), student=student, method=method)
         return self._step("teach", config, (*labels, *reads), job)
 
-    def teach_truth(self, student: Student, seed: Seed) -> Step:
-        """The ceiling: the same student on the same rows, with ground truth."""
+    def teach_truth(self, student: Student, supervisors: Sequence[Supervisor], seed: Seed) -> Step:
+        """The ceiling: the same student with ground truth, on the transfer rows that any of the supervisors answers."""
         reads = self._reads(student.backbones)
         config = {**self._data(seed), "student": describe(student)}
-        return self._step("ceiling", config, reads, Job(seed=seed, reads=self._wanted(reads), student=student))
+        transfer = self.task.pick(self.split(seed).transfer)
+        answered = np.logical_or.reduce([supervisor.answers(transfer) for supervisor in supervisors])
+        consumed = None
+        if not answered.all():
+            consumed = transfer.take(np.flatnonzero(answered)).ids
+            config["consumed"] = ids_sha256(consumed)
+        job = Job(seed=seed, reads=self._wanted(reads), student=student, consumed=consumed)
+        return self._step("ceiling", config, reads, job)
 
     def score(
         self,

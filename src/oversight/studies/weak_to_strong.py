@@ -94,7 +94,7 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
         for seed in setup.seeds:
             labels = tuple(plan.supervise(supervisor, seed) for supervisor in arm.supervisors)
             student = plan.teach(arm.student, arm.method, labels, seed)
-            ceiling = plan.teach_truth(arm.student, seed)
+            ceiling = plan.teach_truth(arm.student, arm.supervisors, seed)
             runs.append((labels, student, ceiling))
         for test in ("test", *setup.tests):
             step = plan.score(runs, setup.seeds, test=test, metric=setup.metric)

@@ -15,8 +15,8 @@ from oversight.tasks.records import read_records
 from oversight.tasks.task import Floats, Labels, Task
 
 
-def people(path: Path, task: Task) -> Given:
-    """Labels of rows of `task` from a file with a column `id` or `text` and a column `label`, `prob` or `probs`.
+def people(path: Path, task: Task, *, tests: Mapping[str, Task] | None = None) -> Given:
+    """Labels of rows of `task`, and of further test sets, from a file with a column `id` or `text` and a column `label`, `prob` or `probs`.
 
     `label` is one of the task's classes, `prob` the probability of its last class (two classes), `probs` one
     probability per class. Several lines for one row (several people) are averaged; an empty answer is an abstention.
@@ -24,8 +24,11 @@ def people(path: Path, task: Task) -> Given:
     Raises:
         InputError: file, row, what was found, what was expected.
     """
+    known: dict[str, str] = {}
+    for rows in (task.rows, *(test.rows for test in (tests or {}).values())):
+        known |= dict(zip(rows.ids, rows.texts, strict=True))
     by_text: dict[str, list[str]] = {}
-    for row_id, text in zip(task.rows.ids, task.rows.texts, strict=True):
+    for row_id, text in known.items():
         by_text.setdefault(text, []).append(row_id)
     answers: dict[str, list[Floats]] = {}
     records = read_records(path)
@@ -36,7 +39,7 @@ def people(path: Path, task: Task) -> Given:
         if answer is None:
             continue
         for row_id in row_ids:
-            if row_id in task.rows.position:
+            if row_id in known:
                 answers.setdefault(row_id, []).append(answer)
     if not answers:
         raise InputError(f"{path}: found no answer for any row of {task.name}, expected texts or ids of that task")

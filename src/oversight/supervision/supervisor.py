@@ -13,7 +13,7 @@ from oversight.errors import InputError
 from oversight.models.backbone import Backbone
 from oversight.models.student import Student
 from oversight.tasks.split import Seed, Split
-from oversight.tasks.task import Floats, Labels, Rows, Task
+from oversight.tasks.task import Bools, Floats, Labels, Rows, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,10 @@ class Supervisor(Protocol):
         """
         ...
 
+    def answers(self, rows: Rows) -> Bools:
+        """(n,) which rows it will answer. The ceiling learns from the rows that the student learns from."""
+        ...
+
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
         """Label each set of rows in `targets`."""
         ...
@@ -78,6 +82,10 @@ class Trained:
 
     def check(self, task: Task, split: Split, tests: Mapping[str, Task]) -> None:
         """Any task will do."""
+
+    def answers(self, rows: Rows) -> Bools:
+        """All."""
+        return np.ones(len(rows), bool)
 
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
         """Its own choices are made on a grouped tenth of the weak rows."""
@@ -128,6 +136,10 @@ class Given:
             ids: tuple[str, ...] = getattr(split, part)
             if not self._on(task.pick(ids), task.n_classes).answered.any():
                 raise InputError(f"{self.name}: found no answer for any of the {len(ids)} {part} rows, expected some")
+
+    def answers(self, rows: Rows) -> Bools:
+        """Those that have a label."""
+        return self._on(rows, self.labels.n_classes).answered
 
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
         """Joined by id."""
@@ -181,6 +193,10 @@ class Flipped:
             raise InputError(
                 f"{self.name}: knows the truth of {task.name} only, found further tests {', '.join(tests)}"
             )
+
+    def answers(self, rows: Rows) -> Bools:
+        """All."""
+        return np.ones(len(rows), bool)
 
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
         """Which rows are wrong depends on their ids and the seed."""
