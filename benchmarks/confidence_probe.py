@@ -74,15 +74,21 @@ def one_run(plan: Plan, probe: ov.Probe, weak: ov.Supervisor, seed: Seed, bank: 
     with using(bank):
         given = weak.supervise(plan.task, plan.split(seed), list(parts.values()), seed=seed).labels
         validation = Validation(rows=parts["validation"], labels=given[1])
-        fit = {"validation": validation, "seed": seed}
-        naive = probe.fit(parts["transfer"], given[0], loss=cross_entropy, **fit).predict(parts["test"])
+        rows, test = parts["transfer"], parts["test"]
+
+        def ours(loss: Loss) -> Floats:
+            return probe.fit(rows, given[0], loss=loss, validation=validation, seed=seed).predict(test)
+
+        def theirs(loss: Loss) -> tuple[Floats, int]:
+            return reference(probe, rows, given[0], validation=validation, test=test, loss=loss, seed=seed)
+
+        naive, plain = ours(cross_entropy), theirs(cross_entropy)[0]
         began = time.perf_counter()
-        ours = probe.fit(parts["transfer"], given[0], loss=Confidence(), **fit).predict(parts["test"])
+        fast = ours(Confidence())
         middle = time.perf_counter()
-        theirs, epoch = reference(probe, parts["transfer"], given[0], test=parts["test"], loss=Confidence(), **fit)
+        slow, epoch = theirs(Confidence())
         end = time.perf_counter()
-        plain, _ = reference(probe, parts["transfer"], given[0], test=parts["test"], loss=cross_entropy, **fit)
-    right = {"weak": given[2].probs, "naive": naive, "naive_adam": plain, "ours": ours, "reference": theirs}
+    right = {"weak": given[2].probs, "naive": naive, "naive_adam": plain, "ours": fast, "reference": slow}
     return {
         **{name: float((probs.argmax(1) == truth).mean()) for name, probs in right.items()},
         "epoch": float(epoch),

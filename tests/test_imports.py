@@ -27,7 +27,7 @@ HOUSE: dict[str, set[str]] = {
     "models": {"errors", "tasks"},
     "supervision": {"errors", "tasks", "models"},
     "methods": {"errors", "tasks", "models"},
-    "reports": {"errors", "metrics"},
+    "reports": {"errors", "tasks", "metrics"},
     "studies": {"errors", "tasks", "models", "supervision", "methods", "metrics", "reports", "runs"},
 }
 HOUSE["resolve"] = {*HOUSE}

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from oversight.models.student import Student as Student
     from oversight.models.student import Validation as Validation
     from oversight.models.student import cross_entropy as cross_entropy
+    from oversight.reports.result import Result as Result
+    from oversight.reports.result import Study as Study
     from oversight.resolve import ModelOptions as ModelOptions
     from oversight.resolve import load_student as load_student
     from oversight.resolve import load_task as load_task
     from oversight.resolve import weak_to_strong as weak_to_strong
     from oversight.runs.store import DirectoryStore as DirectoryStore
     from oversight.runs.store import MemoryStore as MemoryStore
-    from oversight.studies.result import Result as Result
-    from oversight.studies.result import Study as Study
     from oversight.supervision.supervisor import Flipped as Flipped
     from oversight.supervision.supervisor import Given as Given
     from oversight.supervision.supervisor import Supervisor as Supervisor
@@ -66,7 +66,7 @@ _HOMES = {
     "models.student": "Fitted Loss Student Validation cross_entropy",
     "resolve": "ModelOptions load_student load_task weak_to_strong",
     "runs.store": "DirectoryStore MemoryStore",
-    "studies.result": "Result Study",
+    "reports.result": "Result Study",
     "supervision.supervisor": "Flipped Given Supervisor Trained",
     "tasks.columns": "Columns",
     "tasks.split": "Seed Split split_task",

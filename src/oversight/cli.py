@@ -17,9 +17,9 @@ from oversight import printing
 from oversight.errors import InputError, OversightError
 
 if TYPE_CHECKING:
+    from oversight.reports.result import Result
     from oversight.resolve import ModelOptions
     from oversight.runs.store import DirectoryStore, Store
-    from oversight.studies.result import Result
     from oversight.studies.weak_to_strong import Setup
 
 app = typer.Typer(

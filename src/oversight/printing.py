@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from oversight.reports.result import Result
     from oversight.runs.steps import Progress
     from oversight.runs.store import Store
-    from oversight.studies.result import Result
     from oversight.studies.weak_to_strong import Setup
 
 

@@ -21,9 +21,9 @@ from oversight.models.lexical import BagOfWords
 from oversight.models.names import ModelName, parse_model
 from oversight.models.probe import PENALTIES, Probe
 from oversight.models.student import Student
+from oversight.reports.result import Result
 from oversight.runs.steps import Progress
 from oversight.runs.store import DirectoryStore, MemoryStore, Store
-from oversight.studies.result import Result
 from oversight.studies.weak_to_strong import Setup, arms_of, run_study, seeds_of
 from oversight.supervision.people import people
 from oversight.supervision.supervisor import Supervisor, Trained

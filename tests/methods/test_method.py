@@ -16,8 +16,8 @@ from oversight.methods.losses import Confidence
 from oversight.methods.method import Method, Needs, OracleMethod, WeakData, WithLoss, check_needs, mean_labels
 from oversight.models.lexical import BagOfWords
 from oversight.models.student import Fitted, Student, Validation
+from oversight.reports.result import Result
 from oversight.runs.store import MemoryStore
-from oversight.studies.result import Result
 from oversight.studies.weak_to_strong import Arm, Setup, run_study, seeds_of
 from oversight.supervision.supervisor import Flipped, Supervisor, Trained
 from oversight.tasks.split import Seed

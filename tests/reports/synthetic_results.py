@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from oversight.metrics.intervals import Estimate
-from oversight.studies.result import ROLES, Result, Study, TestRows
+from oversight.reports.result import ROLES, Result, Study, TestRows
 
 METRICS = ("accuracy", "auroc", "nll", "brier", "ece")
 HOSTILE = '<script>alert("x")</script>'

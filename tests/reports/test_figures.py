@@ -14,7 +14,7 @@ from oversight.reports.figures import as_svg, save
 from oversight.reports.layout import sheets
 from oversight.reports.palette import DARK, LIGHT, colour_of, marker_of
 from oversight.reports.panels import FAR, frame_of
-from oversight.studies.result import Result
+from oversight.reports.result import Result
 
 
 def words(svg: str) -> list[str]:

@@ -17,8 +17,8 @@ from synthetic_results import HOSTILE, METRICS, WITHIN_NOISE, about, ladder, one
 from oversight.errors import InputError
 from oversight.reports.examples import examples, studies_with_examples
 from oversight.reports.html import as_fragment, as_page, write_report
+from oversight.reports.result import ROLES, Result, TestRows
 from oversight.reports.words import main_estimates, number, shown, value_of
-from oversight.studies.result import ROLES, Result, TestRows
 
 VOID = {"meta", "br", "path", "use"}
 NEVER = re.compile(r"\b(nan|None|inf|NaN)\b")

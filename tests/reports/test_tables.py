@@ -14,9 +14,9 @@ from rich.console import Console
 from synthetic_results import HOSTILE, WITHIN_NOISE, ladder, one, study
 
 from oversight.metrics.intervals import Estimate
+from oversight.reports.result import Result
 from oversight.reports.tables import as_csv, as_markdown, as_rich, as_text
 from oversight.reports.words import COLUMNS, digits_of, main_estimates, value_of
-from oversight.studies.result import Result
 
 LONG = "org/" + "very-long-model-name-" * 5 + "@12"
 NEVER = re.compile(r"\b(nan|NaN|None|inf)\b")

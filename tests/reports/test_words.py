@@ -8,9 +8,9 @@ import pytest
 from synthetic_results import WITHIN_NOISE, estimate, ladder, study
 
 from oversight.metrics.intervals import Estimate
+from oversight.reports.result import Result
 from oversight.reports.verdicts import overview, percent, sentence, verdict
 from oversight.reports.words import clean, fact, interval, number, shown, value_of, warnings
-from oversight.studies.result import Result
 
 
 def between(low: float, value: float, high: float) -> Estimate:

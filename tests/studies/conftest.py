@@ -16,9 +16,9 @@ from oversight.models.lexical import BagOfWords
 from oversight.models.probe import Probe
 from oversight.models.solver import Design
 from oversight.models.student import Loss, Validation, cross_entropy
+from oversight.reports.result import Result
 from oversight.runs.steps import Step
 from oversight.runs.store import MemoryStore
-from oversight.studies.result import Result
 from oversight.studies.weak_to_strong import Arm, Setup, run_study, seeds_of
 from oversight.tasks.split import Seed, hold_out
 from oversight.tasks.task import Floats, Labels, Rows, Task, content_id

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from oversight.methods.method import WithLoss
-from oversight.studies.result import Result, Study
+from oversight.reports.result import Result, Study
 from oversight.supervision.supervisor import Flipped, Trained
 from oversight.tasks.task import Rows, Task
 

@@ -12,7 +12,7 @@ import pytest
 
 from oversight.methods.method import WithLoss
 from oversight.models.student import Validation
-from oversight.studies.result import Result
+from oversight.reports.result import Result
 from oversight.studies.weak_to_strong import Setup, arms_of, run_study, seeds_of
 from oversight.supervision.supervisor import Flipped, Trained
 from oversight.tasks.split import Seed, split_task

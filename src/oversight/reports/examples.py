@@ -10,7 +10,7 @@ import numpy as np
 from oversight.reports.words import clean
 
 if TYPE_CHECKING:
-    from oversight.studies.result import Result, Study, TestRows
+    from oversight.reports.result import Result, Study, TestRows
 
 MOST_STUDIES, MOST_ROWS = 3, 12
 TEXT_LIMIT = 320

@@ -22,7 +22,7 @@ from oversight.reports.words import clean, method, metric_name, pair
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
 
-    from oversight.studies.result import Result
+    from oversight.reports.result import Result
 
 PANEL_INCHES, SINGLE_INCHES = (4.4, 5.0), (4.4, 3.5)
 PANELS_ACROSS = 3

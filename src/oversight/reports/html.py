@@ -13,7 +13,7 @@ from oversight.reports.markup import Raw, el, join, section
 from oversight.reports.palette import DARK, LIGHT, css_variables
 
 if TYPE_CHECKING:
-    from oversight.studies.result import Result
+    from oversight.reports.result import Result
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from oversight.reports.words import clean, method, unique
 
 if TYPE_CHECKING:
-    from oversight.studies.result import Result, Study
+    from oversight.reports.result import Result, Study
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
-    from oversight.studies.result import Study
+    from oversight.reports.result import Study
 
 INK, MUTED, RULE, BG = (LIGHT[name] for name in ("ink", "muted", "rule", "bg"))
 SPREAD = 0.34

@@ -35,7 +35,7 @@ from oversight.reports.words import (
 
 if TYPE_CHECKING:
     from oversight.metrics.intervals import Estimate
-    from oversight.studies.result import Result, Study
+    from oversight.reports.result import Result, Study
 
 NONE = Raw("")
 ARROW = "→"

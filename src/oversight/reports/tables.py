@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
     from oversight.metrics.intervals import Estimate
-    from oversight.studies.result import Result, Study
+    from oversight.reports.result import Result, Study
 
 NARROWEST, FALLBACK_WIDTH = 40, 100
 GAP = "  "

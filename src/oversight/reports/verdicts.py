@@ -17,7 +17,7 @@ from oversight.reports.words import (
 )
 
 if TYPE_CHECKING:
-    from oversight.studies.result import Result, Study
+    from oversight.reports.result import Result, Study
 
 FALSE_ENDS = ("0 %", "100 %", "-0 %")
 

@@ -6,13 +6,13 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from oversight.metrics.intervals import Estimate
 from oversight.metrics.scores import METRICS
 
 if TYPE_CHECKING:
-    from oversight.studies.result import Result, Study
+    from oversight.reports.result import Result, Study
 
 ROLES = ("weak", "student", "ceiling")
 COLUMNS = (*ROLES, "gap", "PGR")
@@ -150,8 +150,7 @@ def plural(n: int, noun: str) -> str:
 
 def chance_of(study: Study) -> float | None:
     """The study's chance level; None for losses, which have none."""
-    chance = cast("float | None", study.chance)
-    return chance if chance is not None and math.isfinite(chance) else None
+    return study.chance if study.chance is not None and math.isfinite(study.chance) else None
 
 
 def data_facts(study: Study) -> str:

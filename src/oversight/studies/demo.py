@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from oversight.metrics.intervals import Estimate, linear_interval, moments
+from oversight.reports.result import Result, Study
 from oversight.reports.verdicts import verdict
-from oversight.studies.result import Result, Study
 
 WEAK = ("bow", "minilm@0", "minilm@1")
 STRONG = ("minilm@2", "minilm@4", "minilm")

@@ -64,11 +64,15 @@ class Plan:
     task: Task
     tests: Mapping[str, Task] = field(default_factory=dict[str, Task])
     objects: dict[str, Any] = field(default_factory=dict[str, Any])
+    _ordered: dict[int, tuple[Rows, str]] = field(default_factory=dict[int, tuple[Rows, str]])
 
     def features(self, backbone: Backbone, rows: Rows) -> Step:
         """Hidden states of all rows of a data set at one depth."""
-        ordered = _in_order(rows)
-        config = {"backbone": backbone.identity(), "rows": ids_sha256(ordered.ids), "paired": rows.others is not None}
+        if id(rows) not in self._ordered:
+            ordered = _in_order(rows)
+            self._ordered[id(rows)] = ordered, ids_sha256(ordered.ids)
+        ordered, sha256 = self._ordered[id(rows)]
+        config = {"backbone": backbone.identity(), "rows": sha256, "paired": rows.others is not None}
         return self._step("features", config, (), Wanted(backbone, ordered))
 
     def supervise(self, supervisor: Supervisor, seed: Seed) -> Step:

@@ -11,11 +11,11 @@ from typing import Any
 
 from oversight.methods.method import Method, OracleMethod, check_needs
 from oversight.models.student import Student
+from oversight.reports.result import Result, Study, TestRows
 from oversight.runs.steps import Progress, Step, execute, missing_steps
 from oversight.runs.store import MemoryStore, Store
 from oversight.studies.kinds import KINDS
 from oversight.studies.plan import Plan
-from oversight.studies.result import Result, Study, TestRows
 from oversight.studies.score import by_seed, from_json, predictions
 from oversight.supervision.supervisor import Supervisor
 from oversight.tasks.split import Seed

@@ -16,10 +16,11 @@ from oversight.tasks.task import Floats, Labels, Task
 
 
 def people(path: Path, task: Task, *, tests: Mapping[str, Task] | None = None) -> Given:
-    """Labels of rows of `task`, and of further test sets, from a file with a column `id` or `text` and a column `label`, `prob` or `probs`.
+    """Labels of rows of `task` and of further test sets, from a file of answers.
 
-    `label` is one of the task's classes, `prob` the probability of its last class (two classes), `probs` one
-    probability per class. Several lines for one row (several people) are averaged; an empty answer is an abstention.
+    It has a column `id` or `text`, and a column `label`, `prob` or `probs`. `label` is one of the task's classes,
+    `prob` the probability of its last class (two classes), `probs` one probability per class. Several lines for one
+    row (several people) are averaged; an empty answer is an abstention.
 
     Raises:
         InputError: file, row, what was found, what was expected.
