@@ -1,10 +1,10 @@
 """The study bow -> minilm@4, method naive, written a second time: numpy, scikit-learn and plain transformers only.
 
-    python benchmarks/independent.py [--seeds 5] [--hatecheck ../shared/data/hatecheck] [--out FILE]
+    python benchmarks/independent.py [--seeds 5] [--hatecheck ../shared/data/hatecheck]
 
 Everything above `Both` shares no code with the package: reading, cuts, bag of words, hidden states, probes, intervals.
 Then the same study by `oversight` on the same test rows: do its intervals hold the independent numbers, and, where all
-parts are the same, do both give the same answer row by row? Prints Markdown, and writes it to FILE where asked.
+parts are the same, do both give the same answer row by row? Prints Markdown.
 """
 
 from __future__ import annotations
@@ -64,12 +64,7 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One seed.
-
-    Attributes:
-        probs: (3, n) probabilities of class 1 on the test rows; roles in the order of ROLES.
-        chosen: the weak model's C, the student's and the ceiling's penalty.
-    """
+    """One seed: (3, n) probabilities of class 1 on the test rows in the order of ROLES; the weak C, two penalties."""
 
     probs: Floats
     chosen: tuple[float, float, float]
@@ -212,13 +207,7 @@ def probe(x: Floats, parts: Parts, on_transfer: Floats, on_validation: Floats) -
 
 
 def run(data: Data, x: Floats, parts: Parts, *, seed: int, c: float | None = None) -> Run:
-    """One seed: the weak model labels, the student learns from its labels, the ceiling from the truth.
-
-    Args:
-        data, x, parts: the rows, their features (n, d), and which of them each part holds.
-        seed: of the weak model's held-out tenth.
-        c: of the weak model; None = chosen.
-    """
+    """The weak model (C chosen where none is given) labels; the student learns from that, the ceiling from truth."""
     c = chosen_c(data, parts.weak, seed=seed) if c is None else c
     label = lexical([data.texts[i] for i in parts.weak], data.labels[parts.weak], c=c)
     weak = {part: label([data.texts[i] for i in getattr(parts, part)]) for part in ("transfer", "validation", "test")}
@@ -282,14 +271,7 @@ def fieller(scores: Floats, squares: Sequence[Floats]) -> tuple[float, float, fl
 
 @dataclass(frozen=True, kw_only=True)
 class Both:
-    """One task read twice, with the package's result on it.
-
-    Attributes:
-        task: as the package reads it.
-        data: the same rows, in the task's order, as read here; the package's test.
-        x: (n, d) features computed here.
-        result: the package's study.
-    """
+    """A task and a result of the package; the same rows in the same order as read here, with (n, d) features `x`."""
 
     task: ov.Task
     data: Data
@@ -345,37 +327,26 @@ def package_estimates(study: ov.Study) -> dict[str, tuple[float, float, float]]:
 
 @dataclass(frozen=True, kw_only=True)
 class RowCheck:
-    """Two sets of probabilities of class 1 for the same rows.
-
-    Attributes:
-        correlation: Pearson's.
-        agreement: share of rows with the same choice.
-        largest: largest absolute difference.
-    """
+    """Two sets of probabilities of class 1: Pearson's correlation, equal choices, largest difference; our C."""
 
     correlation: float
     agreement: float
     largest: float
+    weak_c: float
 
 
 def row_checks(pair: Both, theirs: ov.Result, *, seed: int, same_c: bool) -> dict[str, RowCheck]:
-    """Row by row and role by role, every part the package's.
-
-    Args:
-        pair: the task.
-        theirs: the package's study, in some precision.
-        seed: which of its seeds.
-        same_c: whether the weak model's C is the package's too; else it is chosen here, on a tenth cut here.
-    """
+    """By role, with every part the package's; the weak C the package's too, else chosen here on a tenth cut here."""
     c = float(theirs[0].choices["weak"][seed]["strength"]) if same_c else None
-    mine = run(pair.data, pair.x, package_parts(pair, seed=seed), seed=seed, c=c).probs
+    mine = run(pair.data, pair.x, package_parts(pair, seed=seed), seed=seed, c=c)
     rows, found = theirs.rows(0), {}
     for i, role in enumerate(ROLES):
         other = rows.probs[role][seed][:, 1]
         found[role] = RowCheck(
-            correlation=float(np.corrcoef(mine[i], other)[0, 1]),
-            agreement=float(((mine[i] > 0.5) == (other > 0.5)).mean()),
-            largest=float(np.abs(mine[i] - other).max()),
+            correlation=float(np.corrcoef(mine.probs[i], other)[0, 1]),
+            agreement=float(((mine.probs[i] > 0.5) == (other > 0.5)).mean()),
+            largest=float(np.abs(mine.probs[i] - other).max()),
+            weak_c=mine.chosen[0],
         )
     return found
 
@@ -393,19 +364,15 @@ def tables(name: str, pair: Both, *, seeds: int) -> list[str]:
     lines.append("|---|---|---|---|---|")
     for number, (value, low, high) in theirs.items():
         inside = "-" if np.isnan(value) else "yes" if low <= mine[number][0] <= high else "NO"
-        error = float(np.nanmax(np.abs(np.subtract(again[number], theirs[number])), initial=0.0))
+        error = np.abs(np.nan_to_num(again[number]) - np.nan_to_num(theirs[number])).max()
         lines.append(f"| {number} | {shown(theirs[number])} | {shown(mine[number])} | {inside} | {error:.0e} off |")
     lines += ["", f"| {name}, seed 0, same parts | role | correlation | same choice | largest difference |"]
     lines.append("|---|---|---|---|---|")
-    own_c = chosen_c(pair.data, package_parts(pair, seed=0).weak, seed=0)
-    given_c = float(pair.result[0].choices["weak"][0]["strength"])
     for precision in ("bfloat16", "float32"):
         study = package_study(pair.task, seeds=1, precision=precision)
         for same_c in (True, False):
             for role, one in row_checks(pair, study, seed=0, same_c=same_c).items():
-                what = (
-                    f"{precision}, {f'C {given_c:.3g} as given' if same_c else f'C {own_c:.3g} chosen here'} | {role}"
-                )
+                what = f"{precision}, C {'as given' if same_c else 'chosen here'} ({one.weak_c:.3g}) | {role}"
                 lines.append(f"| {what} | {one.correlation:.6f} | {one.agreement:.2%} | {one.largest:.1e} |")
     return [*lines, ""]
 
@@ -416,19 +383,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--hatecheck", type=Path, default=HATECHECK)
-    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     pairs = {"reviews": (ov.load_task("reviews"), reviews())}
     if args.hatecheck.is_dir():
         columns = ov.Columns(group="meta.templ")
         pairs["hatecheck"] = (ov.load_task(args.hatecheck, columns=columns), hatecheck(args.hatecheck))
-    lines: list[str] = []
     for name, (task, data) in pairs.items():
-        found = tables(name, both(task, data, seeds=args.seeds), seeds=args.seeds)
-        print("\n".join(found), flush=True)
-        lines += found
-    if args.out:
-        args.out.write_text("\n".join(lines), encoding="utf-8")
+        print("\n".join(tables(name, both(task, data, seeds=args.seeds), seeds=args.seeds)), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Pool = Literal["mean", "last", "cls"]
 POOLS: tuple[Pool, ...] = ("mean", "last", "cls")
 Precision = Literal["auto", "float32", "bfloat16"]
-TOKEN_BUDGET = {"cpu": 8192, "cuda": 65536}
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
 POSITION_NAMES = ("max_position_embeddings", "n_positions")
 # Families that count positions from the padding id + 1, so that their table holds that many fewer.
 PAD_COUNTERS = """
