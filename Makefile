@@ -25,10 +25,10 @@ format: install
 	$(BIN)/ruff check --fix .
 
 test: install
-	$(BIN)/python -m pytest -n 2 -m 'not network'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not network'
 
 test-fast: install
-	$(BIN)/python -m pytest -n 2 -m 'not network and not slow and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not network and not slow and not gpu'
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache dist

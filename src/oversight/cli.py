@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="oversight",
-    help="How much of a strong model's ability can a weaker supervisor bring out, and how do you know?",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -67,6 +65,19 @@ def _misused(error: Any) -> int:
         return error.exit_code
     path = error.ctx.command_path if error.ctx else "oversight"
     return _refuse(f"{message.rstrip('.')}; see {path} --help", error.exit_code)
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context, version: o.Version = False) -> None:
+    """How much of a strong model's ability can a weaker supervisor bring out, and how do you know?"""
+    if version:
+        from oversight import __version__
+
+        typer.echo(f"oversight {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 @app.command()

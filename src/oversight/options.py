@@ -56,6 +56,7 @@ Group = Annotated[
 Difficulty = Annotated[str | None, typer.Option("--difficulty", metavar="COLUMN", help="Column of a kind of row.")]
 MostTrain = Annotated[int | None, typer.Option("--n-train", help="Most rows outside the test set.")]
 MostTest = Annotated[int | None, typer.Option("--n-test", help="Most rows of the test set.")]
+Version = Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)]
 Strict = Annotated[bool, typer.Option("--strict", help="Rows in both train and test are an error.")]
 WeakPenalty = Annotated[
     str | None,

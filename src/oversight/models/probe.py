@@ -91,7 +91,8 @@ class Probe:
         tried, fits = self._fits(fit_rows, labels.on(fit_rows).probs, seen, fit_weights)
         best = min(range(len(tried)), key=lambda i: tried[i]["cross_entropy"])
         backbone, fit = self.backbone.at(int(tried[best]["layer"])), fits[best]
-        choices: dict[str, object] = {"penalty": tried[best]["penalty"], "layer": tried[best]["layer"], "tried": tried}
+        chosen = {name: tried[best][name] for name in ("penalty", "layer", "gradient")}
+        choices: dict[str, object] = {**chosen, "tried": tried}
         stop = 0
         if loss is not cross_entropy:
             path = _design(backbone, fit_rows, None).path(labels.on(fit_rows).probs, tried[best]["penalty"], loss=loss)
@@ -122,7 +123,8 @@ class Probe:
             probs = solved.probs(features(backbone, validation.rows))
             scores = -(validation.labels.probs * np.log(np.maximum(probs, 1e-300))).sum(2).mean(1)
             for i, penalty in enumerate(self.penalties):
-                tried.append({"layer": backbone.blocks, "penalty": penalty, "cross_entropy": float(scores[i])})
+                found = {"layer": backbone.blocks, "penalty": penalty, "cross_entropy": float(scores[i])}
+                tried.append({**found, "gradient": float(solved.gradient[i])})
                 fits.append((solved.coefficients[i], solved.intercepts[i]))
         return tried, fits
 

@@ -36,6 +36,7 @@ COMMON_CLASS = 0.55
 FEWEST_ROWS = 20
 SHOWN = ("accuracy", "auroc", "nll", "brier", "ece")
 FEW_ROWS = "fewer than 20 rows"
+SOLVED = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def score_study(
     predicted = predictions(env, scoring, runs)
     record = score_predictions(predicted, metric=scoring.metric)
     leaks = _leak(env, scoring, runs) if scoring.test == "test" else []
-    record["warnings"] = [*record["warnings"], *leaks, *_truncated(inputs[0])]
+    record["warnings"] = [*record["warnings"], *leaks, *_truncated(inputs[0]), *_unsolved(inputs[0])]
     record["choices"] = {
         "weak": [dict(one.record["choices"]) for labels, _, _ in runs for one in labels],
         "student": [dict(student.record["choices"]) for _, student, _ in runs],
@@ -229,6 +230,12 @@ def _truncated(outcomes: Sequence[Outcome]) -> list[str]:
         f"{n} of {of} rows are longer than {limit} tokens and were truncated (none was dropped)"
         for limit, (n, of) in sorted(worst.items())
     ]
+
+
+def _unsolved(outcomes: Sequence[Outcome]) -> list[str]:
+    """Fits whose solver stopped far from its tolerance."""
+    n = sum(outcome.record["choices"].get("gradient", 0.0) > SOLVED for outcome in outcomes)
+    return [f"{n} of {len(outcomes)} fits did not converge (gradient above {SOLVED:g})"] if n else []
 
 
 def _leak(env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], Outcome, Outcome]]) -> list[str]:
