@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+import oversight
+
 Records = list[dict[str, Any]]
 PAIR = ("--weak", "bow", "--strong", "bow")
 ESTIMATE = {"value", "low", "high"}
@@ -225,3 +227,8 @@ def test_the_demo_shows_its_studies_once_and_again_from_the_store(
     assert words.count("bow -> minilm, confidence") >= 1 and second.out.count("What three studies") == 1
     assert "oversight w2s mydata.jsonl --weak bow" in words and "Report: here/report.html" in words
     assert published() == before
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = subprocess.run([sys.executable, "-m", "oversight", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"oversight {oversight.__version__}\n"

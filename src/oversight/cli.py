@@ -71,12 +71,12 @@ def _misused(error: Any) -> int:
 def main(context: typer.Context, version: o.Version = False) -> None:
     """How much of a strong model's ability can a weaker supervisor bring out, and how do you know?"""
     if version:
-        from oversight import __version__
+        from importlib.metadata import version as installed
 
-        typer.echo(f"oversight {__version__}")
+        typer.echo(f"oversight {installed('oversight')}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        typer.echo(context.get_help(), err=True)
         raise typer.Exit(2)
 
 
@@ -142,7 +142,7 @@ def w2s(
     began = time.monotonic()
     if report:
         _check_report(report)
-    shared = {"max_tokens": max_tokens, "precision": precision, "device": device, "remote_code": trust_remote_code}
+    read = {"max_tokens": max_tokens, "precision": precision, "device": device, "remote_code": trust_remote_code}
     setup = prepare(
         task,
         weak=weak,
@@ -156,20 +156,23 @@ def w2s(
         strict=strict,
         n_train=n_train,
         n_test=n_test,
-        weak_options=_model_options("weak", weak_penalty, weak_layers, weak_pool, shared),
-        strong_options=_model_options("strong", strong_penalty, strong_layers, strong_pool, shared),
+        weak_options=_model_options("weak", weak_penalty, weak_layers, weak_pool, read),
+        strong_options=_model_options("strong", strong_penalty, strong_layers, strong_pool, read),
         method_settings={} if aux_weight is None else {"confidence": {"aux_weight": aux_weight}},
         split_seed=split_seed,
         init_seed=init_seed,
         order_seed=order_seed,
     )
-    kept = load_store(store)
     if dry_run:
-        return printing.print_plan(setup, kept, as_json)
-    result = _run(setup, kept, began)
+        return printing.print_plan(setup, load_store(store), as_json)
+    _answer(setup, load_store(store), began, report, as_json)
+
+
+def _answer(setup: Setup, store: Store, began: float, report: Path | None, as_json: bool) -> None:
+    result = _run(setup, store, began)
     if report:
         result.report(report)
-    printing.tell_damaged(kept)
+    printing.tell_damaged(store)
     if as_json:
         return printing.print_json(result.as_json())
     printing.print_result(result)
