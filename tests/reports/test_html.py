@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import json
+import os
 import re
 import time
 from html.parser import HTMLParser
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from synthetic_results import HOSTILE, METRICS, WITHIN_NOISE, about, ladder, one, rows_of, study
 
-from oversight.errors import InputError
+from oversight.errors import InputError, StepError
 from oversight.reports.examples import examples, studies_with_examples
 from oversight.reports.html import as_fragment, as_page, write_report
 from oversight.reports.result import ROLES, Result, TestRows
@@ -309,3 +311,13 @@ def test_shortened_texts_are_escaped_after_shortening() -> None:
     long = TestRows(**{**rows.__dict__, "texts": ("&" * 1000,) * len(rows.ids)})
     page = as_page(Result(studies=(study(),), rows_of=lambda _: long))
     assert "&amp;" * 319 + "…" in page and "&" * 320 not in Page(page).text
+
+
+def test_a_full_disk_is_a_failure_and_not_a_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: Any, **_named: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StepError, match="No space left"):
+        write_report(one(), tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oversight.errors import InputError
+from oversight.errors import InputError, StepError
 from oversight.reports import sections
 from oversight.reports.markup import Raw, el, join, section
 from oversight.reports.palette import DARK, LIGHT, css_variables
@@ -15,6 +16,7 @@ from oversight.reports.palette import DARK, LIGHT, css_variables
 if TYPE_CHECKING:
     from oversight.reports.result import Result
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -23,6 +25,7 @@ def write_report(result: Result, path: str | Path) -> Path:
 
     Raises:
         InputError: the folder is missing, or the place cannot be written.
+        StepError: the disk is full or broken.
     """
     path = Path(path)
     check_place(path)
@@ -32,7 +35,8 @@ def write_report(result: Result, path: str | Path) -> Path:
         temporary.write_text(page, encoding="utf-8", newline="\n")
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}), expected a writable folder") from error
+        kind = StepError if error.errno in FULL else InputError
+        raise kind(f"{path}: cannot be written ({error.strerror}), expected a writable folder") from error
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -81,4 +81,5 @@ def _of_methods(result: Result) -> str:
 
 
 def _shown(estimate: Estimate) -> str:
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+    value, low, high = (f"{x:+.3f}".replace("-0.000", "+0.000") for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
