@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Pool = Literal["mean", "last", "cls"]
 POOLS: tuple[Pool, ...] = ("mean", "last", "cls")
 Precision = Literal["auto", "float32", "bfloat16"]
+GPU_PLACES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
 POSITION_NAMES = ("max_position_embeddings", "n_positions")
 # Families that count positions from the padding id + 1, so that their table holds that many fewer.
@@ -98,7 +99,7 @@ def resolve_device(device: str) -> str:
     """`auto` becomes `cuda` where a GPU answers, else `cpu`."""
     if device != "auto":
         return device
-    if not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/nvidia0") and not os.path.exists("/dev/kfd"):
+    if not any(os.path.exists(place) for place in GPU_PLACES):
         return "cpu"
     import torch
 
