@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from oversight.errors import InputError
 from oversight.methods.losses import Confidence
 from oversight.models.lexical import STRENGTHS, BagOfWords
-from oversight.models.probe import HELD_OUT
+from oversight.models.rows import HELD_OUT
 from oversight.models.student import Validation
 from oversight.tasks.split import Seed, hold_out
 from oversight.tasks.task import Labels, Rows

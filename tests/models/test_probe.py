@@ -17,7 +17,8 @@ from oversight.methods.losses import Confidence
 from oversight.models import probe as module
 from oversight.models.backbone import Backbone
 from oversight.models.checkpoint import Checkpoint, from_directory
-from oversight.models.probe import HELD_OUT, PENALTIES, FittedProbe, Probe
+from oversight.models.probe import PENALTIES, FittedProbe, Probe
+from oversight.models.rows import HELD_OUT
 from oversight.models.solver import SNAPSHOTS, Design
 from oversight.models.student import Validation, cross_entropy
 from oversight.tasks.split import Seed, hold_out

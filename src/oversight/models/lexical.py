@@ -10,9 +10,9 @@ import numpy as np
 
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone
-from oversight.models.probe import HELD_OUT, answered
+from oversight.models.rows import answered, held_apart
 from oversight.models.student import Loss, Validation, cross_entropy
-from oversight.tasks.split import Seed, hold_out
+from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows
 
 STRENGTHS: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -65,20 +65,16 @@ class BagOfWords:
             InputError: a loss other than cross-entropy; no word common enough; labels of one class only.
         """
         self.check_loss(loss)
+        refit = validation is None
         rows, labels, weights = answered(rows, labels, weights)
-        fit_rows, fit_weights, refit = rows, weights, validation is None
-        if validation is None:
-            kept, held = hold_out(rows, labels.probs.argmax(1), fraction=HELD_OUT, seed=seed.split)
-            fit_rows, fit_weights = rows.take(kept), None if weights is None else weights[kept]
-            validation = Validation(rows=rows.take(held), labels=labels)
-        valid_rows, valid_labels, _ = answered(validation.rows, validation.labels, None)
+        fit_rows, fit_weights, held = held_apart(rows, labels, weights, validation, seed=seed)
         vectorizer, x = self._words(fit_rows)
         targets, tried, models = labels.on(fit_rows).probs, [], {}
-        seen = _apply(vectorizer, valid_rows)
+        seen = _apply(vectorizer, held.rows)
         for strength in self.strengths:
             models[strength] = _regress(x, targets, fit_weights, strength, paired=rows.others is not None)
             probs = _probs(models[strength], seen, labels.n_classes)
-            score = -(valid_labels.probs * np.log(np.maximum(probs, 1e-300))).sum(1).mean()
+            score = -(held.labels.probs * np.log(np.maximum(probs, 1e-300))).sum(1).mean()
             tried.append({"strength": strength, "cross_entropy": float(score)})
         best = min(tried, key=lambda trial: trial["cross_entropy"])["strength"]
         model = models[best]

@@ -13,15 +13,15 @@ import numpy as np
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone
 from oversight.models.features import features
+from oversight.models.rows import answered, held_apart
 from oversight.models.student import Loss, Validation, cross_entropy
-from oversight.tasks.split import Seed, hold_out
+from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows
 
 if TYPE_CHECKING:
     from oversight.models.solver import Design, Solution
 
 PENALTIES: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
-HELD_OUT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,15 +79,9 @@ class Probe:
         """
         if weights is not None and loss is not cross_entropy:
             raise InputError(f"{self.name}: a probe can weight rows only under cross-entropy, found another loss")
-        rows, labels, weights = answered(rows, labels, weights)
         refit = validation is None
-        fit_rows, fit_weights = rows, weights
-        if validation is None:
-            kept, held = hold_out(rows, labels.probs.argmax(1), fraction=HELD_OUT, seed=seed.split)
-            fit_rows, fit_weights = rows.take(kept), None if weights is None else weights[kept]
-            validation = Validation(rows=rows.take(held), labels=labels)
-        valid_rows, valid_labels, _ = answered(validation.rows, validation.labels, None)
-        seen = Validation(rows=valid_rows, labels=valid_labels)
+        rows, labels, weights = answered(rows, labels, weights)
+        fit_rows, fit_weights, seen = held_apart(rows, labels, weights, validation, seed=seed)
         tried, fits = self._fits(fit_rows, labels.on(fit_rows).probs, seen, fit_weights)
         best = min(range(len(tried)), key=lambda i: tried[i]["cross_entropy"])
         backbone, fit = self.backbone.at(int(tried[best]["layer"])), fits[best]
@@ -96,7 +90,7 @@ class Probe:
         stop = 0
         if loss is not cross_entropy:
             path = _design(backbone, fit_rows, None).path(labels.on(fit_rows).probs, tried[best]["penalty"], loss=loss)
-            agreed = _agreement(path, features(backbone, valid_rows), valid_labels)
+            agreed = _agreement(path, features(backbone, seen.rows), seen.labels)
             stop = int(np.argmax(agreed))
             fit = (path.coefficients[stop], path.intercepts[stop]) if stop else fit
             from oversight.models.solver import SNAPSHOTS
@@ -155,23 +149,6 @@ class FittedProbe:
         logits = features(self.backbone, rows) @ self.coefficients + self.intercepts
         unnormalised = np.exp(logits - logits.max(1, keepdims=True))
         return unnormalised / unnormalised.sum(1, keepdims=True)
-
-
-def answered(rows: Rows, labels: Labels, weights: Floats | None) -> tuple[Rows, Labels, Floats | None]:
-    """Rows that have an answer and a weight above 0, with their labels in the same order.
-
-    Raises:
-        InputError: none is left.
-    """
-    joined = labels.on(rows)
-    kept = joined.answered if weights is None else joined.answered & (weights > 0)
-    if not kept.any():
-        raise InputError(f"labels of {labels.source}: found no answered row to train on")
-    if kept.all():
-        return rows, joined, weights
-    index = np.flatnonzero(kept)
-    chosen = rows.take(index)
-    return chosen, joined.on(chosen), None if weights is None else weights[index]
 
 
 def _design(backbone: Backbone, rows: Rows, weights: Floats | None) -> Design:

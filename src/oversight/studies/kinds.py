@@ -12,7 +12,7 @@ from oversight.models.features import FeatureBank, extract, using
 from oversight.models.student import Fitted, Validation
 from oversight.runs.steps import Kind, Step
 from oversight.runs.store import Outcome
-from oversight.studies.plan import Job, Plan, Wanted, ids_sha256
+from oversight.studies.plan import Job, Plan, Wanted, check_join, ids_sha256
 from oversight.studies.score import score_study
 from oversight.tasks.task import Labels, Rows
 
@@ -130,12 +130,6 @@ def _labels(outcome: Outcome, part: str, rows: Rows) -> Labels:
     check_join(outcome, part, rows)
     probs, answered = np.array(outcome.arrays[f"{part}.probs"]), np.array(outcome.arrays[f"{part}.answered"])
     return Labels.of(rows, probs, source="supervisor", answered=answered)
-
-
-def check_join(outcome: Outcome, part: str, rows: Rows) -> None:
-    """Refuse predictions that were made for other rows or in another order."""
-    if outcome.record["row_ids"][part] != ids_sha256(rows.ids):
-        raise ValueError(f"predictions for part '{part}' belong to other rows")
 
 
 KINDS: Mapping[str, Kind] = {

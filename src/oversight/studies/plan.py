@@ -15,6 +15,7 @@ from oversight.models.backbone import Backbone
 from oversight.models.student import Student
 from oversight.runs.describe import describe
 from oversight.runs.steps import Step
+from oversight.runs.store import Outcome
 from oversight.supervision.supervisor import Supervisor
 from oversight.tasks.split import Seed, Split, split_task
 from oversight.tasks.task import Rows, Task
@@ -166,6 +167,12 @@ class Plan:
 def ids_sha256(ids: Sequence[str]) -> str:
     """One hash for an ordered list of row ids, by which every join of predictions to rows is checked."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def check_join(outcome: Outcome, part: str, rows: Rows) -> None:
+    """Refuse predictions that were made for other rows or in another order."""
+    if outcome.record["row_ids"][part] != ids_sha256(rows.ids):
+        raise ValueError(f"predictions for part '{part}' belong to other rows")
 
 
 def _in_order(rows: Rows) -> Rows:

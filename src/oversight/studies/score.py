@@ -27,7 +27,7 @@ from oversight.metrics.resampling import replicates
 from oversight.metrics.scores import METRICS, Metric, oriented, values_per_seed
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
-from oversight.studies.plan import Plan, Scoring, ids_sha256
+from oversight.studies.plan import Plan, Scoring, check_join
 from oversight.tasks.task import Floats, Ints, Rows, Task
 
 N_RESAMPLES = 1000
@@ -98,8 +98,7 @@ def predictions(env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outco
 
 
 def _probs(outcome: Outcome, test: str, rows: Rows) -> Floats:
-    if outcome.record["row_ids"][test] != ids_sha256(rows.ids):
-        raise ValueError(f"predictions for '{test}' belong to other rows")
+    check_join(outcome, test, rows)
     return np.asarray(outcome.arrays[f"{test}.probs"])
 
 
@@ -124,7 +123,6 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
     warnings += _at_chance(found, chance)
     if predicted.probs["weak"].shape[0] == 1:
         warnings.append("one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more")
-    sign = 1 if chosen.higher_is_better else -1
     return {
         "metric": chosen.name,
         "n_test": len(predicted.truth),
@@ -134,7 +132,6 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
         "gap": to_json(found.gap),
         "gain": to_json(found.gain),
         "pgr": to_json(found.pgr),
-        "sign": sign,
         "agreement": {name: to_json(getattr(agreed, name)) for name in ("all", "weak_right", "weak_wrong")},
         "warnings": warnings,
     }
