@@ -26,8 +26,9 @@ from typing import Any
 import torch
 
 import oversight as ov
-from oversight.models.backbone import Network, resolve_precision
+from oversight.models.backbone import resolve_precision
 from oversight.models.features import extract
+from oversight.models.network import Network
 from oversight.tasks.task import Rows
 
 BATCH, N_TEXTS = 32, 4000

@@ -21,14 +21,16 @@ HEAVY = ("torch", "transformers", "sklearn", "pandas", "pyarrow", "matplotlib", 
 # for reports, which show intervals. What stands under TYPE_CHECKING is not imported and does not count.
 HOUSE: dict[str, set[str]] = {
     "errors": set(),
+    "describe": {"errors"},
+    "sealed": set(),
     "tasks": {"errors"},
     "metrics": {"errors"},
-    "runs": {"errors"},
-    "models": {"errors", "tasks"},
+    "runs": {"errors", "sealed"},
+    "models": {"errors", "describe", "sealed", "tasks"},
     "supervision": {"errors", "tasks", "models"},
     "methods": {"errors", "tasks", "models"},
     "reports": {"errors", "tasks", "metrics"},
-    "studies": {"errors", "tasks", "models", "supervision", "methods", "metrics", "reports", "runs"},
+    "studies": {"errors", "describe", "tasks", "models", "supervision", "methods", "metrics", "reports", "runs"},
 }
 HOUSE["resolve"] = {*HOUSE}
 HOUSE["options"] = {"errors"}

@@ -141,7 +141,7 @@ def save_family(path: Path, family: str, *, seed: int = 0, max_length: int | Non
     import transformers
     from transformers import AutoModel
 
-    from oversight.models.backbone import quiet_transformers
+    from oversight.models.network import quiet_transformers
 
     name, sizes, tokens = FAMILIES[family]
     with quiet_transformers():

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from oversight.errors import InputError
-from oversight.models.backbone import POOLS, Backbone, Network, Pool, find_blocks, quiet_transformers, resolve_precision
+from oversight.models.backbone import POOLS, Backbone, Pool, resolve_precision
 from oversight.models.checkpoint import DECODER_TYPES, Checkpoint, from_directory
+from oversight.models.network import Network, find_blocks, quiet_transformers
 
 CLOSE = 1e-5
 N_BLOCKS = 3

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from oversight.runs.steps import Kind, Progress, Step, execute, missing_steps
-from oversight.runs.store import ARRAYS, DirectoryStore, MemoryStore, Outcome, Store
+from oversight.runs.store import DirectoryStore, MemoryStore, Outcome, Store
+from oversight.sealed import ARRAYS
 
 
 def step(name: str, *inputs: Step, kind: str = "add", version: int = 1, **config: Any) -> Step:

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from oversight import sealed as sealed_module
 from oversight.errors import InputError, StepError
-from oversight.runs import store as store_module
-from oversight.runs.store import ARRAYS, FORMAT, MAPPED_BYTES, RECORD, DirectoryStore, MemoryStore, Outcome, dump_arrays
+from oversight.runs.store import FORMAT, DirectoryStore, MemoryStore, Outcome
+from oversight.sealed import ARRAYS, MAPPED_BYTES, RECORD, dump_arrays
 
 KEY, OTHER = "ab" + "0" * 62, "cd" + "1" * 62
 NUMBERS = st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
@@ -199,7 +200,7 @@ def test_arrays_of_another_outcome_are_not_believed(kept: DirectoryStore) -> Non
 
 def seal(folder: Path, **changed: Any) -> None:
     content = json.loads((folder / RECORD).read_bytes())["content"] | changed
-    sealed = {"sha256": store_module._content_sha256(content), "content": content}  # pyright: ignore
+    sealed = {"sha256": sealed_module.content_sha256(content), "content": content}
     (folder / RECORD).write_text(json.dumps(sealed))
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oversight import sealed as sealed_module
 from oversight.errors import StepError
 from oversight.runs import store as store_module
-from oversight.runs.store import DirectoryStore, Outcome, dump_arrays
+from oversight.runs.store import DirectoryStore, Outcome
+from oversight.sealed import dump_arrays
 
 KEY = "ab" + "0" * 62
 
@@ -89,7 +91,7 @@ def test_a_process_killed_right_after_the_rename_leaves_a_whole_outcome(tmp_path
 
 
 def failing(code: int, at: int) -> Callable[..., None]:
-    real, calls = store_module._write_file, 0  # pyright: ignore
+    real, calls = sealed_module.write_file, 0
 
     def write(path: Path, content: bytes) -> None:
         nonlocal calls
@@ -106,7 +108,7 @@ def test_a_full_disk_leaves_nothing_and_says_so_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     store = DirectoryStore(tmp_path / "store")
-    monkeypatch.setattr(store_module, "_write_file", failing(errno.ENOSPC, at))
+    monkeypatch.setattr(sealed_module, "write_file", failing(errno.ENOSPC, at))
     with pytest.raises(StepError) as caught:
         store.put(KEY, outcome_of(), about={})
     line = f"store {tmp_path}/store: cannot write {KEY[:12]}: No space left on device; nothing was kept of this step"

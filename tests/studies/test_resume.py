@@ -20,7 +20,8 @@ from oversight.methods.method import Needs, WeakData, WithLoss
 from oversight.models.student import Fitted, Student
 from oversight.reports.result import Result
 from oversight.runs.steps import Kind, Progress
-from oversight.runs.store import ARRAYS, DirectoryStore, MemoryStore, Store
+from oversight.runs.store import DirectoryStore, MemoryStore, Store
+from oversight.sealed import ARRAYS
 from oversight.studies.kinds import KINDS
 from oversight.studies.plan import VERSIONS
 from oversight.studies.weak_to_strong import Arm, Setup, count_steps, plan_study, run_study, seeds_of

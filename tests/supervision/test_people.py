@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import oversight as ov
+from oversight.describe import describe
 from oversight.errors import InputError
 from oversight.models.lexical import BagOfWords
-from oversight.runs.describe import describe
 from oversight.supervision.people import people
 from oversight.tasks.split import split_task
 from oversight.tasks.task import Rows, Task, content_id

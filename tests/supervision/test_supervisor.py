@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oversight.describe import describe
 from oversight.errors import InputError
 from oversight.models.lexical import BagOfWords
-from oversight.runs.describe import describe
 from oversight.supervision.supervisor import Flipped, Given, Trained
 from oversight.tasks.split import Seed, split_task
 from oversight.tasks.task import Labels, Rows, Task, content_id

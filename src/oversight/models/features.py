@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from oversight.models.backbone import TOKEN_BUDGET, Backbone, Network
+from oversight.models.backbone import Backbone
+from oversight.models.network import TOKEN_BUDGET, Network
 from oversight.tasks.task import Floats, Rows
 
 Float32s = npt.NDArray[np.float32]

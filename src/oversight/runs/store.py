@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import secrets
@@ -13,17 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from oversight.errors import InputError, StepError
+from oversight.sealed import RECORD, Array, flush_directory, read_arrays, read_record, write_sealed
 
-Array = npt.NDArray[Any]
 FORMAT = 1
-MAPPED_BYTES = 1 << 20
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO}
-RECORD, ARRAYS = "record.json", "arrays.safetensors"
-DTYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "BOOL": np.bool_}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,22 +183,12 @@ def _publish(temporary: Path, folder: Path) -> Outcome:
             return theirs
         _discard(folder)
         os.rename(temporary, folder)
-    _flush_directory(folder.parent)
+    flush_directory(folder.parent)
     return read_outcome(folder)
 
 
 def _write(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> None:
-    arrays = dump_arrays(outcome.arrays)
-    _write_file(folder / ARRAYS, arrays)
-    content = {
-        "format": FORMAT,
-        **about,
-        "record": dict(outcome.record),
-        "arrays_sha256": hashlib.sha256(arrays).hexdigest(),
-    }
-    sealed = {"sha256": _content_sha256(content), "content": content}
-    _write_file(folder / RECORD, json.dumps(sealed, ensure_ascii=False, allow_nan=False).encode())
-    _flush_directory(folder)
+    write_sealed(folder, outcome.arrays, {"format": FORMAT, **about, "record": dict(outcome.record)})
 
 
 def read_outcome(folder: Path) -> Outcome:
@@ -215,57 +198,11 @@ def read_outcome(folder: Path) -> Outcome:
         ValueError, KeyError, TypeError: it is not what was written.
         StepError: the format is newer than this program.
     """
-    sealed = json.loads((folder / RECORD).read_bytes())
-    content: dict[str, Any] = sealed["content"]
-    if sealed["sha256"] != _content_sha256(content):
-        raise ValueError(f"{RECORD} does not agree with its checksum")
+    content = read_record(folder)
     if content["format"] > FORMAT:
         raise StepError(
             f"{folder}: found store format {content['format']}, expected at most {FORMAT}: newer than this program"
         )
     if content["key"] != folder.name:
         raise ValueError(f"{RECORD} belongs to {content['key'][:12]}")
-    with (folder / ARRAYS).open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != content["arrays_sha256"]:
-            raise ValueError(f"{ARRAYS} does not agree with its checksum")
-    return Outcome(arrays=map_arrays(folder / ARRAYS), record=content["record"])
-
-
-def _content_sha256(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def dump_arrays(arrays: Mapping[str, Array]) -> bytes:
-    """Arrays in the safetensors format; the same arrays give the same bytes."""
-    from safetensors.numpy import save
-
-    return save({name: np.asarray(arrays[name], order="C") for name in sorted(arrays)})
-
-
-def map_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of a safetensors file, read-only; mapped where the file is large, as a map holds a file open."""
-    large = path.stat().st_size >= MAPPED_BYTES
-    raw = np.memmap(path, dtype=np.uint8, mode="r") if large else np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    size = 8 + int.from_bytes(raw[:8].tobytes(), "little")
-    header: dict[str, Any] = json.loads(raw[8:size].tobytes())
-    header.pop("__metadata__", None)
-    found: dict[str, Array] = {}
-    for name, entry in header.items():
-        start, end = entry["data_offsets"]
-        found[name] = raw[size + start : size + end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return found
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return Outcome(arrays=read_arrays(folder, content), record=content["record"])

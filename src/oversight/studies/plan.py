@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from oversight.describe import describe
 from oversight.methods.method import Method, OracleMethod
 from oversight.models.backbone import Backbone
 from oversight.models.student import Student
-from oversight.runs.describe import describe
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
 from oversight.supervision.supervisor import Supervisor

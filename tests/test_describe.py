@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from oversight.describe import describe
 from oversight.errors import InputError
 from oversight.methods.losses import Confidence
 from oversight.methods.method import WithLoss
 from oversight.models.lexical import BagOfWords
-from oversight.runs.describe import describe
 from oversight.supervision.supervisor import Flipped, Trained
 
 
@@ -151,7 +151,7 @@ def test_the_same_source_typed_again_is_the_same(make: Callable[[str], Any]) -> 
 
 def test_a_function_without_source_is_known_again_in_another_process() -> None:
     script = (
-        "import json\nfrom oversight.runs.describe import describe\n"
+        "import json\nfrom oversight.describe import describe\n"
         "def loss(x): return [(lambda y: y * 2)(one) for one in x]\n"
         "print(json.dumps(describe(loss)))"
     )
