@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+DROPOUT_NAMES = ("dropout", "dropout_prob", "pdrop", "layerdrop")
 POSITION_NAMES = ("max_position_embeddings", "n_positions")
 # Families that count positions from the padding id + 1, so that their table holds that many fewer.
 PAD_COUNTERS = """
@@ -265,7 +266,11 @@ def load_config(checkpoint: Checkpoint, *, depth: int, dropout: bool = False) ->
     for name, value in config.to_dict().items():
         if kept < n_blocks and isinstance(value, list) and len(value) == n_blocks:
             setattr(config, name, value[:kept])
-        if not dropout and isinstance(value, float) and name.endswith(("dropout", "dropout_prob", "pdrop", "layerdrop")):
+        if (
+            not dropout
+            and isinstance(value, float)
+            and name.endswith(("dropout", "dropout_prob", "pdrop", "layerdrop"))
+        ):
             setattr(config, name, 0.0)
     if kept < n_blocks:
         config.num_hidden_layers = kept

@@ -1,0 +1,1 @@
+"""Fine-tuning: networks trained on labels, all of their weights or adapters beside them."""

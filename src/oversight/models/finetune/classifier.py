@@ -1,0 +1,292 @@
+"""A network with a linear head: rows in, logits out, and the weights that training may change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oversight.errors import InputError
+from oversight.models.backbone import Backbone, Pool, resolve_device, resolve_precision
+from oversight.models.finetune.encoded import Encoded, Ids, Vocabulary
+from oversight.models.finetune.ragged import Pack, register, work_on
+from oversight.models.finetune.recipe import FEWEST_TOKENS, Full, Lora
+from oversight.models.network import COUNTS_FROM_PAD, Network, quiet_transformers
+from oversight.tasks.task import Floats
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+AGREES = {"float32": 1e-5, "bfloat16": 3e-2}
+TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 32768}
+SAMPLE = (2, 7, 11, 5)
+LONGEST_SAMPLE = 1024
+
+
+class Classifier:
+    """A network, cut off at the backbone's depth, and a linear head over its pooled states.
+
+    Args:
+        backbone: which network.
+        recipe: which weights are trained.
+        n_classes: k.
+        paired: whether rows are preference pairs, read by the difference of their states, without intercept.
+        seed: of the adapters.
+
+    Attributes:
+        network: the loaded network.
+        head: (d -> k), in float32, zero at the start.
+        packed: whether texts lie side by side without padding.
+        why_padded: the reason if they do not.
+    """
+
+    def __init__(self, backbone: Backbone, recipe: Full, *, n_classes: int, paired: bool, seed: int) -> None:
+        import torch
+
+        if isinstance(recipe, Lora) and backbone.blocks == 0:
+            raise InputError(f"{backbone.name}: found no block, so there is nothing to put an adapter beside")
+        self.recipe = recipe
+        self.network = _load(backbone, recipe)
+        if self.network.max_tokens < FEWEST_TOKENS:
+            raise InputError(
+                f"{backbone.name}: found a limit of {self.network.max_tokens} tokens, expected {FEWEST_TOKENS} or more"
+            )
+        self.device = self.network.device
+        self.first_position = _first_position(backbone)
+        self.packed, self.why_padded = False, ""
+        width = self._choose_layout()
+        self._n_texts = 2 if paired else 1
+        self.network.model.config.use_cache = False
+        if isinstance(recipe, Lora):
+            from oversight.models.finetune.adapters import add_adapters
+
+            add_adapters(self.network.model, recipe, name=backbone.name, seed=seed)
+        else:
+            self.network.model.requires_grad_(True)
+        self._freeze_unused()
+        self.head = torch.nn.Linear(width, n_classes, bias=not paired).to(self.device)
+        torch.nn.init.zeros_(self.head.weight)
+        if not paired:
+            torch.nn.init.zeros_(self.head.bias)
+        self.vocabulary: Vocabulary | None = None
+        self.training(False)
+
+    @property
+    def embedding(self) -> Any:
+        """The table of token embeddings."""
+        return self.network.model.get_input_embeddings()
+
+    @property
+    def budget(self) -> int:
+        """Most tokens in one pass."""
+        kind = self.device.split(":")[0]
+        return self.recipe.machine.tokens_at_once or TOKENS_AT_ONCE.get(kind, TOKENS_AT_ONCE["cpu"])
+
+    def training(self, on: bool) -> None:
+        """Switch dropout and gradient checkpointing on or off; a network in `eval` would not checkpoint at all."""
+        self.network.model.train(on)
+        if self.recipe.machine.checkpointing and on:
+            self.network.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """Parameters that training changes, by name, the head's last."""
+        body = {f"body.{name}": one for name, one in self.network.model.named_parameters() if one.requires_grad}
+        return body | {f"head.{name}": one for name, one in self.head.named_parameters()}
+
+    def start_head(self, weight: Floats, intercept: Floats | None) -> None:
+        """Start from a linear model on the same states.
+
+        Args:
+            weight: (d, k).
+            intercept: (k,), or None.
+        """
+        import torch
+
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(weight.T.copy()))
+            if self._n_texts == 1 and intercept is not None:
+                self.head.bias.copy_(torch.from_numpy(np.array(intercept)))
+
+    def logits(self, encoded: Encoded, rows: Sequence[int]) -> Tensor:
+        """(b, k) float32 of these rows, in one pass.
+
+        Args:
+            encoded: token ids of all rows, numbered as the embedding table is.
+            rows: b positions.
+        """
+        state = self._pooled(encoded.sequences(rows), encoded.pad)
+        if self._n_texts == 2:
+            state = state[: len(rows)] - state[len(rows) :]
+        return self.head(state)
+
+    def probs(self, encoded: Encoded) -> Floats:
+        """(n, k) float64 class probabilities of all rows."""
+        import torch
+
+        found = np.zeros((len(encoded), self.head.out_features))
+        with torch.inference_mode():
+            for batch in encoded.batches(range(len(encoded)), budget=self.budget):
+                found[batch] = self.logits(encoded, batch).double().softmax(-1).cpu().numpy()
+        return found
+
+    def narrow(self, ids: Ids) -> bool:
+        """Make only the embeddings of these tokens parameters, where that changes nothing; whether it was done."""
+        import torch
+
+        table, padding = self.embedding.weight, self.embedding.padding_idx
+        if not (self.packed and table.requires_grad and len(ids) < len(table)):
+            return False
+        self.vocabulary = Vocabulary(table.detach(), ids, padding)
+        self.embedding.weight = torch.nn.Parameter(self.vocabulary.compact())
+        # The library keeps the gradient of the padding token at zero, and finds it by its number.
+        self.embedding.padding_idx = int(np.searchsorted(ids, padding)) if padding in ids else None
+        return True
+
+    def widen(self) -> None:
+        """Put trained embeddings back into the whole table."""
+        import torch
+
+        if self.vocabulary is None:
+            return
+        rows = self.embedding.weight.detach()
+        self.embedding.weight = torch.nn.Parameter(self.vocabulary.restored(rows))
+        self.embedding.padding_idx = self.vocabulary.padding
+        self.vocabulary = None
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy trained weights in.
+
+        Raises:
+            ValueError: they are not those of this network.
+        """
+        import torch
+
+        own = self.trained()
+        if own.keys() != weights.keys() or any(own[name].shape != weights[name].shape for name in own):
+            odd = sorted(own.keys() ^ weights.keys()) or [n for n in own if own[n].shape != weights[n].shape]
+            raise ValueError(f"weights of another network: {', '.join(odd[:3])}")
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(weights[name])
+
+    def _pooled(self, texts: Sequence[Ids], pad: int) -> Tensor:
+        """(b, d) float32, one state per text."""
+        import torch
+
+        autocast = self.network.precision == "bfloat16"
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=autocast):
+            return self._packed_state(texts) if self.packed else self._padded_state(texts, pad)
+
+    def _packed_state(self, texts: Sequence[Ids]) -> Tensor:
+        pack = Pack.of(texts, first_position=self.first_position, device=self.device)
+        work_on(pack)
+        state = self.network.state(input_ids=pack.ids, position_ids=pack.positions)[0]
+        return _pool(state, pack.lengths.cumsum(0) - pack.lengths, pack.lengths, self.network.backbone.pooling)
+
+    def _padded_state(self, texts: Sequence[Ids], pad: int) -> Tensor:
+        import torch
+
+        width = max(map(len, texts))
+        ids = np.full((len(texts), width), pad)
+        for i, text in enumerate(texts):
+            ids[i, : len(text)] = text
+        lengths = torch.tensor([len(text) for text in texts], device=self.device)
+        mask = torch.arange(width, device=self.device)[None] < lengths[:, None]
+        state = self.network.state(
+            input_ids=torch.from_numpy(ids).to(self.device), attention_mask=mask.to(torch.long)
+        ).flatten(0, 1)
+        starts = torch.arange(len(texts), device=self.device) * width
+        return _pool(state, starts, lengths, self.network.backbone.pooling)
+
+    def _choose_layout(self) -> int:
+        """Pack if that gives the states of padding, shown on texts of random tokens; gives the width of a state."""
+        import torch
+
+        rng = np.random.default_rng(0)
+        limit = min(self.network.max_tokens, LONGEST_SAMPLE)
+        known = np.setdiff1d(np.arange(self.embedding.num_embeddings), [self.embedding.padding_idx or 0])
+        texts = [rng.choice(known, size=min(n, limit)) for n in (*SAMPLE, limit)]
+        with torch.inference_mode(), quiet_transformers():
+            expected = self._padded_state(texts, self.embedding.padding_idx or 0)
+            try:
+                self.network.model.set_attn_implementation(register())
+                error = float((self._packed_state(texts) - expected).abs().max() / expected.abs().max())
+            except (NotImplementedError, TypeError, ValueError, RuntimeError) as refusal:
+                error, self.why_padded = math.inf, str(refusal).splitlines()[0]
+        allowed = AGREES[str(self.embedding.weight.dtype).removeprefix("torch.")]
+        self.packed = error <= allowed
+        if not self.packed:
+            self.why_padded = self.why_padded or f"packed states differ by {error:.1g} of their size"
+            with quiet_transformers():
+                self.network.model.set_attn_implementation("eager" if self.device == "cpu" else "sdpa")
+        return expected.shape[1]
+
+    def _freeze_unused(self) -> None:
+        """Weights that no logit depends on (a pooler, a norm behind the depth that is read) are not trained."""
+        if any(name.endswith("experts") and found for name, found in self.network.model.config.to_dict().items()):
+            return  # a text reaches few experts, which says nothing of the others
+        self._pooled([np.zeros(2, np.int64)], 0).sum().backward()
+        for parameter in self.network.model.parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.requires_grad_(False)
+            parameter.grad = None
+
+
+def _load(backbone: Backbone, recipe: Full) -> Network:
+    """The network, with trainable weights in float32 and frozen matrices in the precision of the forward pass."""
+    import torch
+
+    if not isinstance(recipe, Lora):
+        return Network(backbone, depth=backbone.blocks, dropout=recipe.dropout, attn_implementation="eager")
+    from oversight.models.finetune.adapters import quantization
+
+    dtype = resolve_precision(backbone.precision, resolve_device(backbone.device))
+    options = quantization(recipe, name=backbone.name, device=resolve_device(backbone.device))
+    network = Network(
+        backbone,
+        depth=backbone.blocks,
+        dropout=recipe.dropout,
+        dtype=dtype,
+        attn_implementation="eager",
+        **options,
+    )
+    for parameter in network.model.parameters():
+        if parameter.ndim == 1 and parameter.dtype == torch.bfloat16:
+            parameter.data = parameter.data.float()
+    return network
+
+
+def _first_position(backbone: Backbone) -> int:
+    config = backbone.checkpoint.config
+    if config.get("model_type") not in COUNTS_FROM_PAD:
+        return 0
+    pad = config.get("pad_token_id")
+    return (1 if pad is None else int(pad)) + 1
+
+
+def _pool(states: Tensor, starts: Tensor, lengths: Tensor, pool: Pool) -> Tensor:
+    """One state per text.
+
+    Args:
+        states: (t, d), texts one after the other, with or without filler between them.
+        starts: (b,) where each text begins.
+        lengths: (b,) its tokens.
+        pool: see `Backbone`.
+
+    Returns:
+        (b, d) float32.
+    """
+    import torch
+
+    if pool == "cls":
+        return states.index_select(0, starts).float()
+    if pool == "last":
+        return states.index_select(0, starts + lengths - 1).float()
+    text = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+    within = torch.arange(len(text), device=lengths.device) - (lengths.cumsum(0) - lengths)[text]
+    tokens = states.index_select(0, starts[text] + within).float()
+    sums = torch.zeros(len(lengths), states.shape[1], device=states.device).index_add(0, text, tokens)
+    return sums / lengths[:, None]

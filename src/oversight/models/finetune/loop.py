@@ -1,0 +1,308 @@
+"""The training loop: update, evaluate, keep the best, be ready to be killed."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oversight.errors import StepError
+from oversight.models.finetune import state as states
+from oversight.models.finetune.classifier import Classifier
+from oversight.models.finetune.encoded import Encoded
+from oversight.models.finetune.optim import make_optimizer, set_rates, share_of_peak
+from oversight.models.finetune.recipe import Full
+from oversight.models.finetune.state import State
+from oversight.models.student import Loss, cross_entropy
+from oversight.tasks.split import Seed
+from oversight.tasks.task import Floats
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class NotFinite(Exception):
+    """A loss or a gradient that is no number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What is learned, as the loop needs it.
+
+    Attributes:
+        encoded: n rows as token ids.
+        targets: (n, k) labels; rows sum to 1, or to the row's weight.
+        seen: validation rows as token ids.
+        expected: their labels.
+        loss: what is minimised.
+        seed: of the order of rows, and of dropout.
+        row_ids: of the n rows, for messages.
+    """
+
+    encoded: Encoded
+    targets: Floats
+    seen: Encoded
+    expected: Floats
+    loss: Loss
+    seed: Seed
+    row_ids: tuple[str, ...]
+
+
+def train(
+    classifier: Classifier,
+    lesson: Lesson,
+    recipe: Full,
+    *,
+    lr: float,
+    folder: Path | None = None,
+    tell: Callable[[float, str], None] = lambda done, note: None,
+) -> State:
+    """Train to the end, from the newest checkpoint in `folder` if there is one; the classifier keeps the best weights.
+
+    Args:
+        classifier: changed in place.
+        lesson: rows and labels.
+        recipe: how.
+        lr: peak learning rate of the backbone.
+        folder: for checkpoints; None = none are written.
+        tell: called after each update with the fraction done and a line.
+
+    Raises:
+        StepError: the loss is not finite, or memory does not hold a single row.
+    """
+    import torch
+
+    n, n_updates = len(lesson.encoded), recipe.n_updates(len(lesson.encoded))
+    optimizer = make_optimizer(classifier, recipe, lr)
+    state = _resume(classifier, optimizer, folder)
+    if state is None:
+        state = State(tokens_at_once=classifier.budget, threads=torch.get_num_threads())
+    torch.set_num_threads(state.threads)
+    started = began = saved = time.monotonic()
+    first = state.step
+    while state.step < n_updates:
+        rows = batch_rows(n, state.step, recipe.batch_size, lesson.seed.order)
+        set_rates(optimizer, share_of_peak(state.step, n_updates, recipe))
+        try:
+            loss = _update(classifier, optimizer, lesson, rows, state, recipe, n_updates=n_updates)
+        except NotFinite as fault:
+            raise _explained(fault, classifier, optimizer, lesson, rows, state, lr=lr, folder=folder) from None
+        state.losses.append(loss)
+        state.step += 1
+        if state.step in evaluation_steps(n_updates, recipe.evaluations):
+            _evaluate(classifier, lesson, state, keep_best=recipe.early_stopping)
+        now = time.monotonic()
+        left = (now - started) / (state.step - first) * (n_updates - state.step)
+        tell(state.step / n_updates, _line(state, n_updates, left))
+        if folder is not None and state.step < n_updates and now - saved > recipe.machine.seconds_between_checkpoints:
+            state.seconds, began = state.seconds + now - began, now
+            states.save(folder, state, classifier.trained(), optimizer.state_dict())
+            saved = time.monotonic()
+    state.seconds += time.monotonic() - began
+    if state.best_weights is not None:
+        classifier.load(state.best_weights)
+    return state
+
+
+def batch_rows(n: int, step: int, batch_size: int, seed: int) -> list[int]:
+    """Rows of one update: every epoch is a new permutation, and its last, short batch is used."""
+    per_epoch = math.ceil(n / batch_size)
+    epoch, i = divmod(step, per_epoch)
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    return order[i * batch_size : (i + 1) * batch_size].tolist()
+
+
+def evaluation_steps(n_updates: int, evaluations: int) -> frozenset[int]:
+    """After which updates the run is evaluated: evenly spaced, the last one always among them."""
+    return frozenset(max(1, round(n_updates * (i + 1) / evaluations)) for i in range(evaluations))
+
+
+def gradient(
+    classifier: Classifier,
+    encoded: Encoded,
+    rows: Sequence[int],
+    targets: Tensor,
+    loss: Loss,
+    *,
+    progress: float,
+    budget: int,
+) -> float:
+    """Add the gradient of the loss of one whole logical batch to the weights; gives the loss.
+
+    A batch that fits in one pass is one. Otherwise the loss is taken on the logits of all micro-batches, and its
+    gradient with respect to each row's logits is handed back through that row's micro-batch: the loss sees the whole
+    batch, memory holds one micro-batch. A mean over rows, such as cross-entropy, needs no such first pass.
+
+    Args:
+        classifier: in training mode.
+        encoded: token ids of all rows.
+        rows: b positions.
+        targets: (b, k) labels of those rows.
+        loss: of (b, k) logits and targets.
+        progress: fraction of training done.
+        budget: most tokens in one pass.
+    """
+    import torch
+
+    parts = encoded.batches(rows, budget=budget)
+    place = {row: i for i, row in enumerate(rows)}
+    index = [[place[row] for row in part] for part in parts]
+    if len(parts) == 1 or loss is cross_entropy:
+        total = 0.0
+        for part, at in zip(parts, index, strict=True):
+            value = loss(classifier.logits(encoded, part), targets[at], progress=progress) * (len(part) / len(rows))
+            value.backward()
+            total += float(value.detach())
+        return total
+    logits, generators = torch.zeros_like(targets), []
+    with torch.no_grad():
+        for part, at in zip(parts, index, strict=True):
+            generators.append(torch.get_rng_state())
+            logits[at] = classifier.logits(encoded, part)
+    after = torch.get_rng_state()
+    leaf = logits.requires_grad_()
+    value = loss(leaf, targets, progress=progress)
+    (slope,) = torch.autograd.grad(value, leaf)
+    for part, at, generator in zip(parts, index, generators, strict=True):
+        torch.set_rng_state(generator)
+        classifier.logits(encoded, part).backward(slope[at])
+    torch.set_rng_state(after)
+    return float(value.detach())
+
+
+def _update(
+    classifier: Classifier,
+    optimizer: Any,
+    lesson: Lesson,
+    rows: Sequence[int],
+    state: State,
+    recipe: Full,
+    *,
+    n_updates: int,
+) -> float:
+    """One update. Memory that runs out halves the passes and the update is made again."""
+    import torch
+
+    targets = torch.from_numpy(lesson.targets[rows]).float().to(classifier.device)
+    classifier.training(True)
+    while True:
+        # What is drawn depends on the update alone, so a checkpoint need not hold the generators.
+        torch.manual_seed(hash((lesson.seed.init, state.step)) % (1 << 62))
+        try:
+            loss = gradient(
+                classifier,
+                lesson.encoded,
+                rows,
+                targets,
+                lesson.loss,
+                progress=state.step / n_updates,
+                budget=state.tokens_at_once,
+            )
+            break
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            _halve(classifier, lesson, rows, state, error)
+    trained = list(classifier.trained().values())
+    norm = torch.nn.utils.clip_grad_norm_(trained, recipe.clip)
+    if not (math.isfinite(loss) and math.isfinite(float(norm))):
+        raise NotFinite(f"the loss is {loss:g} and the norm of its gradient {float(norm):g}")
+    optimizer.step()
+    optimizer.zero_grad()
+    classifier.training(False)
+    return loss
+
+
+def _halve(classifier: Classifier, lesson: Lesson, rows: Sequence[int], state: State, error: BaseException) -> None:
+    """Half as many tokens in one pass from now on.
+
+    Raises:
+        StepError: a single row is too much already.
+    """
+    import torch
+
+    out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    if not out_of_memory:
+        raise error
+    name = classifier.network.backbone.name
+    for parameter in classifier.trained().values():
+        parameter.grad = None
+    if classifier.device != "cpu":
+        torch.cuda.empty_cache()
+    largest = max(map(len, lesson.encoded.batches(rows, budget=state.tokens_at_once)))
+    if largest == 1:
+        raise StepError(
+            f"{name}: memory does not hold the pass of a single row ({error}); "
+            "expected a smaller model, fewer max_tokens, gradient checkpointing or LoRA"
+        ) from error
+    while max(map(len, lesson.encoded.batches(rows, budget=state.tokens_at_once))) > math.ceil(largest / 2):
+        state.tokens_at_once //= 2
+    warnings.warn(
+        f"{name}: memory ran out in update {state.step + 1}; going on with {state.tokens_at_once} tokens at once",
+        ResourceWarning,
+        stacklevel=2,
+    )
+
+
+def _explained(
+    fault: NotFinite,
+    classifier: Classifier,
+    optimizer: Any,
+    lesson: Lesson,
+    rows: Sequence[int],
+    state: State,
+    *,
+    lr: float,
+    folder: Path | None,
+) -> StepError:
+    """What a reader needs to find the cause; the state before the update is kept, as nothing of it was applied."""
+    ids = ", ".join([lesson.row_ids[row] for row in rows[:4]] + (["..."] if len(rows) > 4 else []))
+    kept = ""
+    if folder is not None:
+        states.save(folder, state, classifier.trained(), optimizer.state_dict())
+        kept = f"; the state before it is in {folder}"
+    return StepError(
+        f"{classifier.network.backbone.name}: in update {state.step + 1} {fault}, at learning rate {lr:g}, on rows "
+        f"{ids}{kept}; expected finite numbers: try a lower learning rate or a lower clip"
+    )
+
+
+def _evaluate(classifier: Classifier, lesson: Lesson, state: State, *, keep_best: bool) -> None:
+    """Compare to the validation labels, and remember weights that are the best so far."""
+    probs = classifier.probs(lesson.seen)
+    since = int(state.curve[-1]["step"]) if state.curve else 0
+    entry = {
+        "step": float(state.step),
+        "loss": float(np.mean(state.losses[since:])),
+        "agreement": float((probs.argmax(1) == lesson.expected.argmax(1)).mean()),
+        "cross_entropy": float(-(lesson.expected * np.log(np.maximum(probs, 1e-300))).sum(1).mean()),
+    }
+    state.curve.append(entry)
+    if keep_best and (state.best is None or _rank(entry) > _rank(state.best)):
+        state.best = entry
+        state.best_weights = {name: one.detach().to("cpu", copy=True) for name, one in classifier.trained().items()}
+
+
+def _rank(entry: dict[str, float]) -> tuple[float, float]:
+    return entry["agreement"], -entry["cross_entropy"]
+
+
+def _resume(classifier: Classifier, optimizer: Any, folder: Path | None) -> State | None:
+    found = None if folder is None else states.load(folder)
+    if found is None:
+        return None
+    state, weights, moments = found
+    classifier.load(weights)
+    optimizer.load_state_dict(moments)
+    return state
+
+
+def _line(state: State, n_updates: int, seconds_left: float) -> str:
+    recent = float(np.mean(state.losses[-20:]))
+    agreed = f", agreement {state.curve[-1]['agreement']:.3f}" if state.curve else ""
+    minutes, seconds = divmod(round(seconds_left), 60)
+    return f"update {state.step}/{n_updates}, loss {recent:.3f}{agreed}, {minutes}:{seconds:02} left"
