@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import oversight as ov
+from oversight.metrics.intervals import Estimate
 
 GROUPS = {
     "anthropic_evals": "meta.eval",
@@ -26,7 +27,7 @@ GROUPS = {
 HEAD = "| set | grouped by | n test | groups | weak | student | ceiling | gap | PGR | s |"
 
 
-def shown(estimate: ov.Estimate, digits: int = 3) -> str:
+def shown(estimate: Estimate, digits: int = 3) -> str:
     """`0.712 [0.690, 0.733]`, or the reason."""
     if not estimate.defined:
         return f"undefined: {estimate.reason}"

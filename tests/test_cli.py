@@ -35,7 +35,7 @@ def test_json_is_one_object_with_all_that_the_design_promises(oversight: Callabl
         "weak_model": "bow",
         "strong_model": "bow",
         "method": "naive",
-        "train": "probe",
+        "train": "bow",
         "metric": "accuracy",
     }
     assert study["seeds"] == 2 and study["n_test"] in range(36, 45) and study["chance"] >= 0.5

@@ -128,7 +128,13 @@ W2S: dict[str, str] = {
     "--weak bow --strong bow --seeds 0": "--seeds: found 0, expected 1 to 1000",
     "--weak bow --strong bow --n-train 0": "--n-train: found 0, expected at least 1",
     "--weak bow --strong bow --n-test 0": "--n-test: found 0, expected at least 1",
-    "--weak bow --strong bow --train full": "--train: found full, expected probe (fine-tuning is not in this version)",
+    "--weak bow --strong bow --train full": (
+        "--train: found full, but only bow and labels, which are not fine-tuned; expected a network such as minilm"
+    ),
+    "--weak bow --strong bow --train fulll": "unknown train 'fulll': did you mean 'full'?",
+    "--weak bow --strong bow --set epochs=2": "--set epochs: a setting of fine-tuning, found train probe",
+    "--weak bow --strong bow --weak-lr 1e-4": "weak.lr: a setting of fine-tuning, but nothing is fine-tuned in this",
+    "--weak bow --strong bow --set epochs": "--set: found 'epochs', expected NAME=VALUE, weak.NAME=VALUE or strong.NAME=",
     "--weak bow --strong bow --metric acuracy": "unknown metric 'acuracy': did you mean 'accuracy'?",
     "--weak bow --strong bow --precision float16": "--precision: found float16, expected auto, float32, bfloat16",
     "--weak bow --strong bow --device tpu": "--device: found tpu, expected auto, cpu or cuda",
@@ -171,6 +177,16 @@ MINILM: dict[str, str] = {
     "--strong minilm --strong-penalty 0": "minilm: found penalties [0.0], expected numbers above 0",
     "--strong minilm --strong-penalty nan": "minilm: found penalties [nan], expected numbers above 0",
     "--strong minilm --max-tokens 0": "minilm: found max_tokens=0, expected at least 1",
+    "--strong minilm --train full --set epoch=2": "unknown setting of full 'epoch': did you mean 'epochs'?",
+    "--strong minilm --train full --set epochs=2.5": "--set epochs: found '2.5', expected a whole number or none",
+    "--strong minilm --train full --strong-lr 0": "full: found lr 0, expected numbers above 0",
+    "--strong minilm --train full --strong-lr x": "--set lr: found 'x', expected a number or numbers between commas",
+    "--strong minilm --train full --set head_lr=-1": "full: found head_lr -1, expected numbers above 0",
+    "--strong minilm --train full --set schedule=linear": "--set schedule: found 'linear', expected cosine or constant",
+    "--strong minilm --train full --set batch_size=500": "minilm: found batch_size 500, expected at most the ",
+    "--strong minilm --train full --max-tokens 7": "minilm: found max_tokens=7, expected at least 8",
+    "--strong minilm --train full --strong-layers 2": "model 'minilm': layers are chosen for a probe, found train full",
+    "--strong minilm --train full --strong-penalty 1": "model 'minilm': penalties are those of a probe, found train full",
     "--strong minilm --method confidence --aux-weight 3": "method confidence: aux_weight: found 3.0, expected a number",
 }
 

@@ -30,8 +30,8 @@ HOUSE: dict[str, set[str]] = {
     "supervision": {"errors", "tasks", "models"},
     "methods": {"errors", "tasks", "models"},
     "reports": {"errors", "tasks", "metrics"},
-    "studies": {"errors", "describe", "tasks", "models", "supervision", "methods", "metrics", "reports", "runs"},
 }
+HOUSE["studies"] = {*HOUSE}
 HOUSE["resolve"] = {*HOUSE}
 HOUSE["options"] = {"errors"}
 HOUSE["printing"] = {*HOUSE["resolve"]}

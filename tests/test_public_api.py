@@ -12,11 +12,17 @@ import pytest
 import oversight as ov
 
 NAMES = """
-BagOfWords Backbone Columns Confidence DirectoryStore Estimate Fitted Flipped Given InputError Labels Loss MemoryStore
+BagOfWords Backbone Columns Confidence DirectoryStore Fitted Flipped Full Given InputError Labels Lora Loss LpFt
 Method ModelOptions Needs OracleMethod OversightError Probe Result Rows Seed Split StepError Student Study Supervisor
 Task Trained Validation WeakData WithLoss __version__ confidence_loss cross_entropy load_student load_task split_task
 weak_to_strong
 """
+
+FULL = (
+    "*, lr=None, head_lr=0.001, epochs=None, batch_size=32, schedule='cosine', warmup_fraction=0.05, "
+    "optimizer='adamw', weight_decay=0.0, clip=1.0, early_stopping=True, evaluations=8, words=None, dropout=False, "
+    "machine=MACHINE"
+)
 
 # Parameters with their defaults; those after * are given by name.
 CALLS: dict[str, str] = {
@@ -28,7 +34,8 @@ CALLS: dict[str, str] = {
     "confidence_loss": "logits, targets, *, progress, aux_weight=0.5, warmup_fraction=0.2",
     "Columns": "*, text=None, label=None, group=None, difficulty=None",
     "ModelOptions": (
-        "*, penalties=None, layers=None, pool=None, max_tokens=256, precision='auto', device='auto', remote_code=False"
+        "*, train='probe', settings=(), "
+        "penalties=None, layers=None, pool=None, max_tokens=256, precision='auto', device='auto', remote_code=False"
     ),
     "Seed": "split, init, order",
     "Split": "*, weak, transfer, validation, test",
@@ -39,6 +46,9 @@ CALLS: dict[str, str] = {
         "grouped=False, warnings=()"
     ),
     "Backbone": "*, checkpoint, depth=None, pool=None, max_tokens=256, precision='auto', device='auto'",
+    "Full": FULL,
+    "Lora": f"{FULL}, rank=8, alpha=None, targets=None, quantize=None",
+    "LpFt": f"{FULL}, penalties=PENALTIES",
     "Probe": "*, backbone, penalties=PENALTIES, layers=()",
     "BagOfWords": "*, strengths=STRENGTHS, min_df=2, name='bow'",
     "Trained": "student",
@@ -50,7 +60,6 @@ CALLS: dict[str, str] = {
     "WeakData": "*, rows, labels, validation, validation_labels",
     "Validation": "*, rows, labels",
     "DirectoryStore": "path",
-    "MemoryStore": "",
     "Method.train": "self, student, data, *, seed",
     "OracleMethod.train_with_truth": "self, student, data, truth, *, seed",
     "Student.fit": "self, rows, labels, *, validation=None, loss=cross_entropy, weights=None, seed",
@@ -69,14 +78,16 @@ CALLS: dict[str, str] = {
 
 def named_defaults() -> dict[int, str]:
     """Defaults that are better called by name than written out."""
-    from oversight import resolve
     from oversight.models import lexical, probe
+    from oversight.models.finetune import recipe
+    from oversight.resolve import models
     from oversight.tasks import columns
 
     return {
         id(columns.FIND): "FIND",
-        id(resolve.AS_IS): "AS_IS",
+        id(models.AS_IS): "AS_IS",
         id(probe.PENALTIES): "PENALTIES",
+        id(recipe.Full().machine): "MACHINE",
         id(lexical.STRENGTHS): "STRENGTHS",
         id(ov.cross_entropy): "cross_entropy",
     }

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from oversight.methods.method import OracleMethod as OracleMethod
     from oversight.methods.method import WeakData as WeakData
     from oversight.methods.method import WithLoss as WithLoss
-    from oversight.metrics.intervals import Estimate as Estimate
     from oversight.models.backbone import Backbone as Backbone
+    from oversight.models.finetune.recipe import Full as Full
+    from oversight.models.finetune.recipe import Lora as Lora
+    from oversight.models.finetune.recipe import LpFt as LpFt
     from oversight.models.lexical import BagOfWords as BagOfWords
     from oversight.models.probe import Probe as Probe
     from oversight.models.student import Fitted as Fitted
@@ -35,12 +37,11 @@ if TYPE_CHECKING:
     from oversight.models.student import cross_entropy as cross_entropy
     from oversight.reports.result import Result as Result
     from oversight.reports.result import Study as Study
-    from oversight.resolve import ModelOptions as ModelOptions
-    from oversight.resolve import load_student as load_student
-    from oversight.resolve import load_task as load_task
-    from oversight.resolve import weak_to_strong as weak_to_strong
+    from oversight.resolve.models import ModelOptions as ModelOptions
+    from oversight.resolve.models import load_student as load_student
+    from oversight.resolve.studies import weak_to_strong as weak_to_strong
+    from oversight.resolve.tasks import load_task as load_task
     from oversight.runs.store import DirectoryStore as DirectoryStore
-    from oversight.runs.store import MemoryStore as MemoryStore
     from oversight.supervision.supervisor import Flipped as Flipped
     from oversight.supervision.supervisor import Given as Given
     from oversight.supervision.supervisor import Supervisor as Supervisor
@@ -59,13 +60,15 @@ _HOMES = {
     "errors": "InputError OversightError StepError",
     "methods.losses": "Confidence confidence_loss",
     "methods.method": "Method Needs OracleMethod WeakData WithLoss",
-    "metrics.intervals": "Estimate",
     "models.backbone": "Backbone",
+    "models.finetune.recipe": "Full Lora LpFt",
     "models.lexical": "BagOfWords",
     "models.probe": "Probe",
     "models.student": "Fitted Loss Student Validation cross_entropy",
-    "resolve": "ModelOptions load_student load_task weak_to_strong",
-    "runs.store": "DirectoryStore MemoryStore",
+    "resolve.models": "ModelOptions load_student",
+    "resolve.studies": "weak_to_strong",
+    "resolve.tasks": "load_task",
+    "runs.store": "DirectoryStore",
     "reports.result": "Result Study",
     "supervision.supervisor": "Flipped Given Supervisor Trained",
     "tasks.columns": "Columns",

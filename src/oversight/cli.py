@@ -106,6 +106,11 @@ def w2s(
     strong: o.Strong,
     method: o.Method = None,
     train: o.Train = "probe",
+    weak_train: o.WeakTrain = None,
+    strong_train: o.StrongTrain = None,
+    weak_lr: o.WeakLr = None,
+    strong_lr: o.StrongLr = None,
+    settings: o.Settings = None,
     seeds: o.Seeds = 5,
     test: o.Test = None,
     metric: o.Metric = None,
@@ -132,6 +137,7 @@ def w2s(
     order_seed: o.OrderSeed = None,
     report: o.Report = None,
     dry_run: o.DryRun = False,
+    keep_models: o.KeepModels = True,
     store: o.Store = None,
     as_json: o.Json = False,
 ) -> None:
@@ -148,7 +154,8 @@ def w2s(
         weak=weak,
         strong=strong,
         method=method or ["naive"],
-        train=train,
+        train={"weak": weak_train or train, "strong": strong_train or train},
+        settings=o.settings(settings or [], weak_lr=weak_lr, strong_lr=strong_lr),
         seeds=seeds,
         tests=o.named_tests(test or []),
         metric=metric,
@@ -165,11 +172,13 @@ def w2s(
     )
     if dry_run:
         return printing.print_plan(setup, load_store(store), as_json)
-    _answer(setup, load_store(store), began, report, as_json)
+    _answer(setup, load_store(store), began, report, as_json, keep_models)
 
 
-def _answer(setup: Setup, store: Store, began: float, report: Path | None, as_json: bool) -> None:
-    result = _run(setup, store, began)
+def _answer(
+    setup: Setup, store: Store, began: float, report: Path | None, as_json: bool, keep_models: bool = True
+) -> None:
+    result = _run(setup, store, began, keep_models)
     if report:
         result.report(report)
     printing.tell_damaged(store)
@@ -280,14 +289,14 @@ def _check_report(path: Path) -> None:
     check_place(path)
 
 
-def _run(setup: Setup, store: Store, began: float) -> Result:
+def _run(setup: Setup, store: Store, began: float, keep_models: bool = True) -> Result:
     from dataclasses import replace
 
     from oversight.runs.store import DirectoryStore
     from oversight.studies.weak_to_strong import run_study
 
     with printing.progress_bar() as progress:
-        result = run_study(setup, store=store, progress=progress)
+        result = run_study(setup, store=store, progress=progress, keep_models=keep_models)
     about: dict[str, Any] = {
         "command": shlex.join(["oversight", *sys.argv[1:]]),
         "versions": _versions(),

@@ -31,7 +31,39 @@ Method = Annotated[
     list[str] | None,
     typer.Option("--method", metavar="NAME", help="How weak labels are used (default: naive). Repeat for several."),
 ]
-Train = Annotated[str, typer.Option("--train", metavar="HOW", help="How student and supervisor are trained.")]
+Train = Annotated[
+    str,
+    typer.Option(
+        "--train", metavar="HOW", help="How networks are trained: probe, full, lora, lp-ft; prompt = not at all."
+    ),
+]
+WeakTrain = Annotated[
+    str | None, typer.Option("--weak-train", metavar="HOW", help="The supervisor's, where it is another one.")
+]
+StrongTrain = Annotated[
+    str | None, typer.Option("--strong-train", metavar="HOW", help="The student's and the ceiling's.")
+]
+WeakLr = Annotated[
+    str | None,
+    typer.Option("--weak-lr", metavar="X[,X...]", help="The supervisor's learning rate; of several the best is kept."),
+]
+StrongLr = Annotated[
+    str | None,
+    typer.Option("--strong-lr", metavar="X[,X...]", help="The same for student and ceiling, chosen on weak labels."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="[ROLE.]NAME=VALUE",
+        help="A setting of fine-tuning, such as epochs=3, strong.rank=16, weak.batch_size=8, checkpointing=true; "
+        "see docs/finetuning.md. Repeatable.",
+    ),
+]
+KeepModels = Annotated[
+    bool,
+    typer.Option("--keep-models/--no-keep-models", help="Keep fine-tuned weights in the store, for further tests."),
+]
 Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of every role; 5 or more for an interval over seeds.")]
 Test = Annotated[
     list[str] | None,
@@ -159,3 +191,22 @@ def layers(flag: str, text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"{flag}: found '{text}', expected 'all' or depths such as 2,4,6") from None
+
+
+def settings(texts: list[str], *, weak_lr: str | None, strong_lr: str | None) -> dict[str, dict[str, str]]:
+    """`[weak.|strong.]NAME=VALUE` of every `--set`, and the learning rates: for `weak`, for `strong`, for `both`.
+
+    Raises:
+        InputError: not of this form.
+    """
+    found: dict[str, dict[str, str]] = {"weak": {}, "strong": {}, "both": {}}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        role, dot, rest = name.partition(".")
+        if not (name and equals and value) or (dot and (role not in {"weak", "strong"} or not rest)):
+            raise InputError(f"--set: found '{text}', expected NAME=VALUE, weak.NAME=VALUE or strong.NAME=VALUE")
+        found[role if dot else "both"][rest if dot else name] = value
+    for role, rate in (("weak", weak_lr), ("strong", strong_lr)):
+        if rate is not None:
+            found[role]["lr"] = rate
+    return found

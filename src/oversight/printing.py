@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from oversight.runs.store import Store
     from oversight.studies.weak_to_strong import Setup
 
+SECONDS_BETWEEN_LINES = 30.0
+
 
 @contextmanager
 def progress_bar() -> Generator[Progress]:
@@ -24,7 +27,7 @@ def progress_bar() -> Generator[Progress]:
     from oversight.runs.steps import Progress
 
     if not sys.stderr.isatty():
-        yield Progress()
+        yield Progress(doing=_Lines())
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -34,14 +37,27 @@ def progress_bar() -> Generator[Progress]:
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         line = bar.add_task("looking in the store", total=None)
 
-        def doing(label: str, done: float) -> None:
-            bar.update(line, description=f"{label} {done:.0%}" if done else label)
+        def doing(label: str, done: float, note: str) -> None:
+            shown = f"{label} {done:.0%}" if done else label
+            bar.update(line, description=f"{shown}\n  {note}" if note else shown)
 
         yield Progress(
             started=lambda total: bar.update(line, total=total),
             doing=doing,
             finished=lambda n: bar.advance(line, n),
         )
+
+
+class _Lines:
+    """For a log: what long fits say of themselves, now and then."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, label: str, done: float, note: str) -> None:
+        if note and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
+            typer.echo(f"oversight: {label}: {note}", err=True)
+            self._said = time.monotonic()
 
 
 def print_plan(setup: Setup, store: Store, as_json: bool) -> None:

@@ -40,6 +40,11 @@ class BagOfWords:
         """None: it reads words."""
         return ()
 
+    @property
+    def train(self) -> str:
+        """Logistic regression on words."""
+        return "bow"
+
     def check_loss(self, loss: Loss) -> None:
         """Cross-entropy only.
 

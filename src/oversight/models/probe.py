@@ -55,6 +55,11 @@ class Probe:
         """The backbone at every depth that may be chosen."""
         return tuple(self.backbone.at(layer) for layer in self.layers) or (self.backbone,)
 
+    @property
+    def train(self) -> str:
+        """A linear model on frozen features."""
+        return "probe"
+
     def check_loss(self, loss: Loss) -> None:
         """Any loss."""
 

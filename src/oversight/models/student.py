@@ -106,3 +106,24 @@ class Student(Protocol):
             seed: of the initial weights, the order of rows and the held-out tenth.
         """
         ...
+
+
+def trained_how(thing: object) -> str:
+    """A word on how a student or a supervisor is trained: what it says itself, else the name of its class."""
+    return str(getattr(thing, "train", type(thing).__name__.lower()))
+
+
+def check_student(student: Student, *, n_rows: int, n_classes: int) -> None:
+    """Let a student refuse what its `fit` could not do, before anything is computed; one without `check` takes all.
+
+    Args:
+        student: may have `check(*, n_rows, n_classes)`.
+        n_rows: rows it will learn from, or somewhat fewer.
+        n_classes: k.
+
+    Raises:
+        InputError: what it refuses.
+    """
+    check = getattr(student, "check", None)
+    if check is not None:
+        check(n_rows=n_rows, n_classes=n_classes)

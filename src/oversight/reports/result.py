@@ -44,7 +44,8 @@ class Study:
     """One supervisor, one student, one method, one test set.
 
     Attributes:
-        task, test, weak_model, strong_model, method, train: what was studied, by name.
+        task, test, weak_model, strong_model, method: what was studied, by name.
+        train, weak_train: how student and ceiling, and how the supervisor, were trained.
         oracle: whether the method saw ground truth.
         metric: of gap and PGR.
         n_test, n_groups, seeds: rows and groups of the test set, trained models per role.
@@ -77,6 +78,7 @@ class Study:
     choices: Mapping[str, Sequence[Mapping[str, Any]]]
     warnings: tuple[str, ...]
     keys: Mapping[str, Sequence[str]]
+    weak_train: str = "probe"
 
     def score(self, role: str) -> Estimate:
         """The study's metric for `weak`, `student` or `ceiling`."""
@@ -86,6 +88,7 @@ class Study:
         """The object that `--json` prints; undefined numbers are null."""
         return {
             **{name: getattr(self, name) for name in ("task", "test", "weak_model", "strong_model", "method", "train")},
+            "weak_train": self.weak_train,
             **{name: getattr(self, name) for name in ("oracle", "metric", "n_test", "n_groups", "seeds")},
             **{role: {name: one.as_json() for name, one in self.scores[role].items()} for role in ROLES},
             "chance": self.chance,

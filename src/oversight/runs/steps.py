@@ -42,11 +42,19 @@ class Step:
         return isinstance(other, Step) and self.key == other.key
 
 
+class Tick(Protocol):
+    """Told how far a batch of steps is."""
+
+    def __call__(self, done: float, note: str = "") -> None:
+        """`done` is the fraction done, `note` a line on how it goes."""
+        ...
+
+
 class Run(Protocol):
     """What a kind of step does with a batch of its steps."""
 
     def __call__(
-        self, steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Any, tick: Callable[[float], None]
+        self, steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Any, tick: Tick
     ) -> Sequence[Outcome]:
         """The outcomes, one per step, in order.
 
@@ -54,7 +62,7 @@ class Run(Protocol):
             steps: one or, where the kind batches, several steps with the same batch name.
             inputs: the outcomes of each step's inputs.
             env: the objects that the configs only name (data, models, methods).
-            tick: called with the fraction done.
+            tick: called now and then.
         """
         ...
 
@@ -84,7 +92,7 @@ class Progress:
     """What is told while steps run; the default tells nothing."""
 
     started: Callable[[int], None] = field(default=lambda total: None)
-    doing: Callable[[str, float], None] = field(default=lambda label, done: None)
+    doing: Callable[[str, float, str], None] = field(default=lambda label, done, note: None)
     finished: Callable[[int], None] = field(default=lambda n: None)
 
 
@@ -113,8 +121,8 @@ def execute(
         began = time.monotonic()
         label = kind.label or batch[0].kind
 
-        def tick(done: float, label: str = label) -> None:
-            told.doing(label, done)
+        def tick(done: float, note: str = "", *, label: str = label) -> None:
+            told.doing(label, done, note)
 
         tick(0.0)
         outcomes = kind.run(batch, inputs, env, tick)

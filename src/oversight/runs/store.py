@@ -106,6 +106,11 @@ class DirectoryStore:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
+    def forget(self, key: str, reason: str) -> None:
+        """Remove an outcome that was found wrong by those who know what it means."""
+        self.damaged.append(f"{key}: {reason}")
+        _discard(self.folder(key))
+
     def keys(self) -> Iterator[str]:
         """All keys, sorted."""
         yield from sorted(folder.name for folder in self.path.glob("??/*") if not folder.name.startswith("."))

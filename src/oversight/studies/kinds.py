@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,13 @@ import numpy as np
 from oversight.methods.method import OracleMethod, WeakData
 from oversight.models.features import FeatureBank, extract, using
 from oversight.models.student import Fitted, Validation
-from oversight.runs.steps import Kind, Step
+from oversight.models.workbench import working_at
+from oversight.runs.steps import Kind, Step, Tick
 from oversight.runs.store import Outcome
 from oversight.studies.plan import Job, Plan, Wanted, check_join, ids_sha256
 from oversight.studies.score import score_study
+from oversight.tasks.split import Seed
 from oversight.tasks.task import Labels, Rows
-
-Tick = Callable[[float], None]
 
 
 def run_features(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
@@ -43,11 +44,10 @@ def same_pass(step: Step) -> Hashable:
 
 def run_supervise(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
     """See `Plan.supervise`."""
-    del tick
     job: Job = env.objects[steps[0].key]
     assert job.supervisor is not None
     parts = env.parts(job.seed)
-    with using(_bank(job.reads, inputs[0])):
+    with using(_bank(job.reads, inputs[0])), _telling(tick, job.supervisor.name, job.seed):
         given = job.supervisor.supervise(env.task, env.split(job.seed), list(parts.values()), seed=job.seed)
     arrays: dict[str, Any] = {}
     for name, rows, labels in zip(parts, parts.values(), given.labels, strict=True):
@@ -61,7 +61,7 @@ def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: P
     found: list[Outcome] = []
     for i, step in enumerate(steps):
         tick(i / len(steps))
-        found.append(_teach(env.objects[step.key], inputs[i], env))
+        found.append(_teach(env.objects[step.key], inputs[i], env, _part(tick, i, len(steps))))
     return found
 
 
@@ -71,7 +71,7 @@ def same_students(step: Step) -> Hashable:
     return (*step.config["seed"], *reads) if reads else step.key
 
 
-def _teach(job: Job, inputs: Sequence[Outcome], env: Plan) -> Outcome:
+def _teach(job: Job, inputs: Sequence[Outcome], env: Plan, tick: Tick) -> Outcome:
     assert job.student is not None and job.method is not None
     n_labels = len(inputs) - len(job.reads)
     supervisions, read = inputs[:n_labels], inputs[n_labels:]
@@ -82,7 +82,7 @@ def _teach(job: Job, inputs: Sequence[Outcome], env: Plan) -> Outcome:
         validation=parts["validation"],
         validation_labels=tuple(_labels(one, "validation", parts["validation"]) for one in supervisions),
     )
-    with using(_bank(job.reads, read)):
+    with using(_bank(job.reads, read)), _telling(tick, job.student.name, job.seed):
         if isinstance(job.method, OracleMethod):
             seen = env.task.rows.pick((*parts["transfer"].ids, *parts["validation"].ids))
             truth = env.task.true_labels(seen)
@@ -94,15 +94,30 @@ def _teach(job: Job, inputs: Sequence[Outcome], env: Plan) -> Outcome:
 
 def run_ceiling(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
     """See `Plan.teach_truth`."""
-    del tick
     job: Job = env.objects[steps[0].key]
     assert job.student is not None
     parts = env.parts(job.seed)
     validation = Validation(rows=parts["validation"], labels=env.task.true_labels(parts["validation"]))
-    with using(_bank(job.reads, inputs[0])):
+    with using(_bank(job.reads, inputs[0])), _telling(tick, job.student.name, job.seed):
         rows = parts["transfer"] if job.consumed is None else env.task.pick(job.consumed)
         fitted = job.student.fit(rows, env.task.true_labels(rows), validation=validation, seed=job.seed)
         return [_predictions(fitted, env, inputs[0])]
+
+
+def _part(tick: Tick, i: int, n: int) -> Tick:
+    """The i-th of n equal parts of the work."""
+
+    def told(done: float, note: str = "") -> None:
+        tick((i + done) / n, note)
+
+    return told
+
+
+@contextlib.contextmanager
+def _telling(tick: Tick, name: str, seed: Seed) -> Generator[None]:
+    """Within this block long fits say how they go."""
+    with working_at(tell=lambda done, note: tick(done, f"{name}, seed {seed.init}: {note}")):
+        yield
 
 
 def _bank(reads: Sequence[Wanted], outcomes: Sequence[Outcome]) -> FeatureBank:

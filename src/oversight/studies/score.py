@@ -28,6 +28,7 @@ from oversight.metrics.scores import METRICS, Metric, oriented, values_per_seed
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
 from oversight.studies.plan import Plan, Scoring, check_join
+from oversight.studies.training import training_warnings
 from oversight.tasks.task import Floats, Ints, Rows, Task
 
 N_RESAMPLES = 1000
@@ -65,6 +66,7 @@ def score_study(
     record = score_predictions(predicted, metric=scoring.metric)
     leaks = _leak(env, scoring, runs) if scoring.test == "test" else []
     record["warnings"] = [*record["warnings"], *leaks, *_truncated(inputs[0]), *_unsolved(inputs[0])]
+    record["warnings"] += training_warnings(runs)
     record["choices"] = {
         "weak": [dict(one.record["choices"]) for labels, _, _ in runs for one in labels],
         "student": [dict(student.record["choices"]) for _, student, _ in runs],
@@ -219,7 +221,8 @@ def _truncated(outcomes: Sequence[Outcome]) -> list[str]:
     """One line per limit, with the largest share of truncated rows."""
     worst: dict[int, tuple[int, int]] = {}
     for outcome in outcomes:
-        for features in cast("list[dict[str, int]]", outcome.record.get("features", [])):
+        own = outcome.record["choices"].get("truncated")
+        for features in cast("list[dict[str, int]]", [*outcome.record.get("features", []), *([own] if own else [])]):
             limit, found = features["max_tokens"], (features["n_truncated"], features["n_rows"])
             if found[0] > worst.get(limit, (0, 0))[0]:
                 worst[limit] = found

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oversight.methods.method import Method, OracleMethod, check_needs
-from oversight.models.student import Student
+from oversight.models.student import Student, check_student, trained_how
 from oversight.reports.result import Result, Study, TestRows
 from oversight.runs.steps import Progress, Step, execute, missing_steps
 from oversight.runs.store import MemoryStore, Store
 from oversight.studies.kinds import KINDS
 from oversight.studies.plan import Plan
 from oversight.studies.score import by_seed, from_json, predictions
+from oversight.studies.shelf import fits_kept_in
 from oversight.supervision.supervisor import Supervisor
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Task
@@ -31,19 +32,22 @@ class Arm:
         student: who learns from the labels, and from ground truth as the ceiling.
         method: how the labels are used.
         method_name: as shown; that of a method that sees ground truth begins with `oracle_`.
-        train: how the student is trained, as shown.
     """
 
     supervisors: tuple[Supervisor, ...]
     student: Student
     method: Method | OracleMethod
     method_name: str
-    train: str = "probe"
 
     @property
     def weak_name(self) -> str:
         """`bow`, or `bow+minilm@0`."""
         return "+".join(supervisor.name for supervisor in self.supervisors)
+
+    @property
+    def weak_train(self) -> str:
+        """How the supervisors are trained: `full`, or `bow+probe`."""
+        return "+".join(dict.fromkeys(trained_how(supervisor) for supervisor in self.supervisors))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,7 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
         for seed in setup.seeds:
             for supervisor in arm.supervisors:
                 supervisor.check(setup.task, plan.split(seed), setup.tests)
+            check_student(arm.student, n_rows=len(plan.split(seed).transfer), n_classes=setup.task.n_classes)
         runs: list[tuple[tuple[Step, ...], Step, Step]] = []
         for seed in setup.seeds:
             labels = tuple(plan.supervise(supervisor, seed) for supervisor in arm.supervisors)
@@ -108,11 +113,21 @@ def run_study(
     store: Store | None = None,
     progress: Progress | None = None,
     about: Mapping[str, Any] | None = None,
+    keep_models: bool = True,
 ) -> Result:
-    """Run what the store does not have and put the numbers together."""
+    """Run what the store does not have and put the numbers together.
+
+    Args:
+        setup: what to run.
+        store: where results, and the checkpoints of unfinished fits, are kept; None = in memory.
+        progress: told what is being done.
+        about: what the result says of itself.
+        keep_models: whether the store also keeps fine-tuned weights, so that a further test set needs no training.
+    """
     kept = MemoryStore() if store is None else store
     plan, scored = plan_study(setup)
-    outcomes = execute([one.step for one in scored], store=kept, kinds=KINDS, env=plan, progress=progress)
+    with fits_kept_in(kept, keep_models=keep_models):
+        outcomes = execute([one.step for one in scored], store=kept, kinds=KINDS, env=plan, progress=progress)
     studies = tuple(_study(setup, one, outcomes[one.step.key].record) for one in scored)
     by_study = {id(study): one for study, one in zip(studies, scored, strict=True)}
 
@@ -142,7 +157,8 @@ def _study(setup: Setup, scored: Scored, record: Mapping[str, Any]) -> Study:
         weak_model=arm.weak_name,
         strong_model=arm.student.name,
         method=arm.method_name,
-        train=arm.train,
+        train=trained_how(arm.student),
+        weak_train=arm.weak_train,
         oracle=isinstance(arm.method, OracleMethod),
         metric=record["metric"],
         n_test=record["n_test"],
@@ -195,12 +211,10 @@ def arms_of(
     supervisors: Sequence[tuple[Supervisor, ...]],
     students: Sequence[Student],
     methods: Sequence[tuple[str, Method | OracleMethod]],
-    *,
-    train: str = "probe",
 ) -> tuple[Arm, ...]:
     """Every supervisor with every student by every method, in this order of nesting."""
     return tuple(
-        Arm(supervisors=weak, student=student, method=method, method_name=name, train=train)
+        Arm(supervisors=weak, student=student, method=method, method_name=name)
         for weak in supervisors
         for student in students
         for name, method in methods

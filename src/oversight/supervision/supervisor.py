@@ -11,7 +11,7 @@ import numpy as np
 
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone
-from oversight.models.student import Student
+from oversight.models.student import Student, check_student, trained_how
 from oversight.tasks.split import Seed, Split
 from oversight.tasks.task import Bools, Floats, Labels, Rows, Task
 
@@ -80,8 +80,18 @@ class Trained:
         """The student's."""
         return self.student.backbones
 
+    @property
+    def train(self) -> str:
+        """How its student is trained."""
+        return trained_how(self.student)
+
     def check(self, task: Task, split: Split, tests: Mapping[str, Task]) -> None:
-        """Any task will do."""
+        """Whatever its student refuses.
+
+        Raises:
+            InputError: see the student's `check`.
+        """
+        check_student(self.student, n_rows=len(split.weak), n_classes=task.n_classes)
 
     def answers(self, rows: Rows) -> Bools:
         """All."""
@@ -106,6 +116,11 @@ class Given:
 
     labels: Labels
     name: str
+
+    @property
+    def train(self) -> str:
+        """Not at all."""
+        return "given"
 
     @property
     def backbones(self) -> tuple[Backbone, ...]:
@@ -177,6 +192,11 @@ class Flipped:
     def name(self) -> str:
         """`flipped:0.25`."""
         return f"flipped:{self.fraction:g}"
+
+    @property
+    def train(self) -> str:
+        """Not at all."""
+        return "planted"
 
     @property
     def backbones(self) -> tuple[Backbone, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from typing import Any
 
 from oversight.errors import InputError
@@ -19,15 +20,13 @@ def add_adapters(model: Any, recipe: Lora, *, name: str, seed: int) -> None:
         seed: of the adapters' initial weights.
 
     Raises:
-        InputError: peft is missing, or a target matches nothing.
+        InputError: see `check_targets`.
     """
     import torch
 
-    if importlib.util.find_spec("peft") is None:
-        raise InputError("train lora: peft is not installed; expected: pip install 'oversight[lora]'")
+    check_targets(model, recipe, name=name)
     from peft import LoraConfig, inject_adapter_in_model
 
-    check_targets(model, recipe, name=name)
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=2 * recipe.rank if recipe.alpha is None else recipe.alpha,  # pyright: ignore[reportArgumentType]
@@ -35,7 +34,9 @@ def add_adapters(model: Any, recipe: Lora, *, name: str, seed: int) -> None:
         lora_dropout=0.0,
     )
     model.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # peft sees by itself that the layers of GPT-2 are transposed, but says so.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out", category=UserWarning)
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model)
     for parameter in model.parameters():
@@ -44,11 +45,13 @@ def add_adapters(model: Any, recipe: Lora, *, name: str, seed: int) -> None:
 
 
 def check_targets(model: Any, recipe: Lora, *, name: str) -> None:
-    """Refuse a target that names no layer.
+    """Refuse a target that names no layer, or any adapter without peft.
 
     Raises:
         InputError: which one, and what there is.
     """
+    if importlib.util.find_spec("peft") is None:
+        raise InputError("train lora: peft is not installed; expected: pip install 'oversight[lora]'")
     layers = sorted({path.rpartition(".")[2] for path, one in model.named_modules() if _is_linear(one)})
     known = [path for path, one in model.named_modules() if _is_linear(one)]
     for target in recipe.targets or ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from oversight.models.backbone import Backbone, Pool, resolve_device, resolve_pr
 from oversight.models.finetune.encoded import Encoded, Ids, Vocabulary
 from oversight.models.finetune.ragged import Pack, register, work_on
 from oversight.models.finetune.recipe import FEWEST_TOKENS, Full, Lora
+from oversight.models.finetune.team import ALONE, Team
 from oversight.models.network import COUNTS_FROM_PAD, Network, quiet_transformers
 from oversight.tasks.task import Floats
 
@@ -41,6 +42,8 @@ class Classifier:
         head: (d -> k), in float32, zero at the start.
         packed: whether texts lie side by side without padding.
         why_padded: the reason if they do not.
+        read: the states of a batch.
+        team: the processes that work on it.
     """
 
     def __init__(self, backbone: Backbone, recipe: Full, *, n_classes: int, paired: bool, seed: int) -> None:
@@ -55,6 +58,8 @@ class Classifier:
                 f"{backbone.name}: found a limit of {self.network.max_tokens} tokens, expected {FEWEST_TOKENS} or more"
             )
         self.device = self.network.device
+        self.read: Callable[..., Tensor] = self.network.state
+        self.team: Team = ALONE
         self.first_position = _first_position(backbone)
         self.packed, self.why_padded = False, ""
         width = self._choose_layout()
@@ -67,6 +72,8 @@ class Classifier:
         else:
             self.network.model.requires_grad_(True)
         self._freeze_unused()
+        if recipe.machine.checkpointing:
+            _checkpoint(self.network.model, name=backbone.name)
         self.head = torch.nn.Linear(width, n_classes, bias=not paired).to(self.device)
         torch.nn.init.zeros_(self.head.weight)
         if not paired:
@@ -88,8 +95,6 @@ class Classifier:
     def training(self, on: bool) -> None:
         """Switch dropout and gradient checkpointing on or off; a network in `eval` would not checkpoint at all."""
         self.network.model.train(on)
-        if self.recipe.machine.checkpointing and on:
-            self.network.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """Parameters that training changes, by name, the head's last."""
@@ -127,17 +132,22 @@ class Classifier:
         import torch
 
         found = np.zeros((len(encoded), self.head.out_features))
-        with torch.inference_mode():
-            for batch in encoded.batches(range(len(encoded)), budget=self.budget):
-                found[batch] = self.logits(encoded, batch).double().softmax(-1).cpu().numpy()
-        return found
+        # What one process gathers of spread weights in inference mode could not be trained with later.
+        with torch.no_grad(), torch.inference_mode(self.team.size == 1):
+            for one in self.team.passes(encoded, range(len(encoded)), budget=self.budget):
+                probs = self.logits(encoded, one.rows).double().softmax(-1).cpu().numpy()
+                if one.counts:
+                    found[one.rows] = probs
+        return self.team.total_array(found)
 
     def narrow(self, ids: Ids) -> bool:
         """Make only the embeddings of these tokens parameters, where that changes nothing; whether it was done."""
         import torch
 
         table, padding = self.embedding.weight, self.embedding.padding_idx
-        if not (self.packed and table.requires_grad and len(ids) < len(table)):
+        # Adafactor scales an update by the norm of the whole table, unused rows included.
+        alike = self.packed and table.requires_grad and self.recipe.optimizer != "adafactor"
+        if not alike or len(ids) == len(table):
             return False
         self.vocabulary = Vocabulary(table.detach(), ids, padding)
         self.embedding.weight = torch.nn.Parameter(self.vocabulary.compact())
@@ -170,7 +180,7 @@ class Classifier:
             raise ValueError(f"weights of another network: {', '.join(odd[:3])}")
         with torch.no_grad():
             for name, parameter in own.items():
-                parameter.copy_(weights[name])
+                parameter.copy_(self.team.cut(weights[name], like=parameter))
 
     def _pooled(self, texts: Sequence[Ids], pad: int) -> Tensor:
         """(b, d) float32, one state per text."""
@@ -181,9 +191,11 @@ class Classifier:
             return self._packed_state(texts) if self.packed else self._padded_state(texts, pad)
 
     def _packed_state(self, texts: Sequence[Ids]) -> Tensor:
-        pack = Pack.of(texts, first_position=self.first_position, device=self.device)
+        # Families that count from the padding token count without it, wherever it stands.
+        uncounted = self.embedding.padding_idx if self.first_position else None
+        pack = Pack.of(texts, first_position=self.first_position, uncounted=uncounted, device=self.device)
         work_on(pack)
-        state = self.network.state(input_ids=pack.ids, position_ids=pack.positions)[0]
+        state = self.read(input_ids=pack.ids, position_ids=pack.positions)[0]
         return _pool(state, pack.lengths.cumsum(0) - pack.lengths, pack.lengths, self.network.backbone.pooling)
 
     def _padded_state(self, texts: Sequence[Ids], pad: int) -> Tensor:
@@ -195,9 +207,9 @@ class Classifier:
             ids[i, : len(text)] = text
         lengths = torch.tensor([len(text) for text in texts], device=self.device)
         mask = torch.arange(width, device=self.device)[None] < lengths[:, None]
-        state = self.network.state(
-            input_ids=torch.from_numpy(ids).to(self.device), attention_mask=mask.to(torch.long)
-        ).flatten(0, 1)
+        state = self.read(input_ids=torch.from_numpy(ids).to(self.device), attention_mask=mask.to(torch.long)).flatten(
+            0, 1
+        )
         starts = torch.arange(len(texts), device=self.device) * width
         return _pool(state, starts, lengths, self.network.backbone.pooling)
 
@@ -209,14 +221,17 @@ class Classifier:
         limit = min(self.network.max_tokens, LONGEST_SAMPLE)
         known = np.setdiff1d(np.arange(self.embedding.num_embeddings), [self.embedding.padding_idx or 0])
         texts = [rng.choice(known, size=min(n, limit)) for n in (*SAMPLE, limit)]
-        with torch.inference_mode(), quiet_transformers():
+        dtype = self.embedding.weight.dtype
+        # Frozen weights of lower precision work only under autocast: their norms and biases are in float32.
+        autocast = torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=dtype == torch.bfloat16)
+        with torch.inference_mode(), quiet_transformers(), autocast:
             expected = self._padded_state(texts, self.embedding.padding_idx or 0)
             try:
                 self.network.model.set_attn_implementation(register())
                 error = float((self._packed_state(texts) - expected).abs().max() / expected.abs().max())
             except (NotImplementedError, TypeError, ValueError, RuntimeError) as refusal:
                 error, self.why_padded = math.inf, str(refusal).splitlines()[0]
-        allowed = AGREES[str(self.embedding.weight.dtype).removeprefix("torch.")]
+        allowed = AGREES[str(dtype).removeprefix("torch.")]
         self.packed = error <= allowed
         if not self.packed:
             self.why_padded = self.why_padded or f"packed states differ by {error:.1g} of their size"
@@ -257,6 +272,21 @@ def _load(backbone: Backbone, recipe: Full) -> Network:
         if parameter.ndim == 1 and parameter.dtype == torch.bfloat16:
             parameter.data = parameter.data.float()
     return network
+
+
+def _checkpoint(model: Any, *, name: str) -> None:
+    """Keep only the inputs of blocks while the network trains.
+
+    Raises:
+        InputError: it cannot.
+    """
+    # Older releases of transformers 5 know only the second name; newer ones warn of it.
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    try:
+        enable({"use_reentrant": False})
+    except ValueError:
+        kind = type(model).__name__
+        raise InputError(f"{name}: {kind} has no gradient checkpointing; expected checkpointing=False") from None
 
 
 def _first_position(backbone: Backbone) -> int:

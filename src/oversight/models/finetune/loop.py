@@ -19,6 +19,7 @@ from oversight.models.finetune.encoded import Encoded
 from oversight.models.finetune.optim import make_optimizer, set_rates, share_of_peak
 from oversight.models.finetune.recipe import Full
 from oversight.models.finetune.state import State
+from oversight.models.finetune.team import MemoryRanOut, Pass
 from oversight.models.student import Loss, cross_entropy
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats
@@ -66,7 +67,7 @@ def train(
     """Train to the end, from the newest checkpoint in `folder` if there is one; the classifier keeps the best weights.
 
     Args:
-        classifier: changed in place.
+        classifier: changed in place; the processes of its team all call this with the same arguments.
         lesson: rows and labels.
         recipe: how.
         lr: peak learning rate of the backbone.
@@ -100,12 +101,13 @@ def train(
         now = time.monotonic()
         left = (now - started) / (state.step - first) * (n_updates - state.step)
         tell(state.step / n_updates, _line(state, n_updates, left))
-        if folder is not None and state.step < n_updates and now - saved > recipe.machine.seconds_between_checkpoints:
+        due = now - saved > recipe.machine.seconds_between_checkpoints
+        if folder is not None and state.step < n_updates and classifier.team.agree(due):
             state.seconds, began = state.seconds + now - began, now
-            states.save(folder, state, classifier.trained(), optimizer.state_dict())
+            _save(folder, state, classifier, optimizer)
             saved = time.monotonic()
     state.seconds += time.monotonic() - began
-    if state.best_weights is not None:
+    if state.best_weights:
         classifier.load(state.best_weights)
     return state
 
@@ -137,7 +139,8 @@ def gradient(
 
     A batch that fits in one pass is one. Otherwise the loss is taken on the logits of all micro-batches, and its
     gradient with respect to each row's logits is handed back through that row's micro-batch: the loss sees the whole
-    batch, memory holds one micro-batch. A mean over rows, such as cross-entropy, needs no such first pass.
+    batch, memory holds one micro-batch. A mean over rows, such as cross-entropy, needs no such first pass. Of several
+    processes each does this for its share of the rows, and their gradients are still to be added up.
 
     Args:
         classifier: in training mode.
@@ -150,30 +153,73 @@ def gradient(
     """
     import torch
 
-    parts = encoded.batches(rows, budget=budget)
+    team = classifier.team
+    passes = team.passes(encoded, rows, budget=budget)
+    if team.size == 1 and len(passes) == 1:
+        passes = [Pass(list(rows))]  # in the order in which a loss sees the rows of several passes
     place = {row: i for i, row in enumerate(rows)}
-    index = [[place[row] for row in part] for part in parts]
-    if len(parts) == 1 or loss is cross_entropy:
-        total = 0.0
-        for part, at in zip(parts, index, strict=True):
-            value = loss(classifier.logits(encoded, part), targets[at], progress=progress) * (len(part) / len(rows))
-            value.backward()
-            total += float(value.detach())
-        return total
-    logits, generators = torch.zeros_like(targets), []
-    with torch.no_grad():
-        for part, at in zip(parts, index, strict=True):
-            generators.append(torch.get_rng_state())
-            logits[at] = classifier.logits(encoded, part)
-    after = torch.get_rng_state()
-    leaf = logits.requires_grad_()
+    index = [[place[row] for row in one.rows] for one in passes]
+    if loss is not cross_entropy:
+        return _gradient_by_slopes(classifier, encoded, passes, index, targets, loss, progress=progress)
+    total = torch.zeros((), dtype=torch.float64, device=targets.device)
+    for one, at in zip(passes, index, strict=True):
+        share = len(one.rows) / len(rows) if one.counts else 0.0
+        value = loss(classifier.logits(encoded, one.rows), targets[at], progress=progress) * share
+        value.backward()
+        total += value.detach()
+    return float(team.total(total))
+
+
+def _gradient_by_slopes(
+    classifier: Classifier,
+    encoded: Encoded,
+    passes: Sequence[Pass],
+    index: Sequence[Sequence[int]],
+    targets: Tensor,
+    loss: Loss,
+    *,
+    progress: float,
+) -> float:
+    """See `gradient`: all logits first, then the slope of the loss at each row's logits back through that row's pass.
+
+    A single pass is kept in memory; several are made again, with the same dropout. Every process takes the loss of the
+    whole batch, and each hands back the slopes of its own rows.
+    """
+    import torch
+
+    logits, generators, found = torch.zeros_like(targets), [], targets
+    with torch.set_grad_enabled(len(passes) == 1):
+        for one, at in zip(passes, index, strict=True):
+            generators.append(_generators(classifier.device))
+            found = classifier.logits(encoded, one.rows)
+            if one.counts:
+                logits[at] = found.detach()
+    after = _generators(classifier.device)
+    leaf = classifier.team.total(logits).requires_grad_()
     value = loss(leaf, targets, progress=progress)
     (slope,) = torch.autograd.grad(value, leaf)
-    for part, at, generator in zip(parts, index, generators, strict=True):
-        torch.set_rng_state(generator)
-        classifier.logits(encoded, part).backward(slope[at])
-    torch.set_rng_state(after)
+    for one, at, generator in zip(passes, index, generators, strict=True):
+        if len(passes) > 1:
+            _set_generators(generator, classifier.device)
+            found = classifier.logits(encoded, one.rows)
+        found.backward(slope[at] if one.counts else torch.zeros_like(found))
+    _set_generators(after, classifier.device)
     return float(value.detach())
+
+
+def _generators(device: str) -> list[Tensor]:
+    """Where the generators stand from which dropout draws."""
+    import torch
+
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.startswith("cuda") else [])]
+
+
+def _set_generators(found: Sequence[Tensor], device: str) -> None:
+    import torch
+
+    torch.set_rng_state(found[0])
+    if len(found) > 1:
+        torch.cuda.set_rng_state(found[1], device)
 
 
 def _update(
@@ -193,7 +239,7 @@ def _update(
     classifier.training(True)
     while True:
         # What is drawn depends on the update alone, so a checkpoint need not hold the generators.
-        torch.manual_seed(hash((lesson.seed.init, state.step)) % (1 << 62))
+        torch.manual_seed(hash((lesson.seed.init, state.step, classifier.team.rank)) % (1 << 62))
         try:
             loss = gradient(
                 classifier,
@@ -208,9 +254,10 @@ def _update(
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             _halve(classifier, lesson, rows, state, error)
     trained = list(classifier.trained().values())
-    norm = torch.nn.utils.clip_grad_norm_(trained, recipe.clip)
-    if not (math.isfinite(loss) and math.isfinite(float(norm))):
-        raise NotFinite(f"the loss is {loss:g} and the norm of its gradient {float(norm):g}")
+    classifier.team.add_gradients(trained)
+    norm = classifier.team.clip(trained, recipe.clip)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise NotFinite(f"the loss is {loss:g} and the norm of its gradient {norm:g}")
     optimizer.step()
     optimizer.zero_grad()
     classifier.training(False)
@@ -222,6 +269,7 @@ def _halve(classifier: Classifier, lesson: Lesson, rows: Sequence[int], state: S
 
     Raises:
         StepError: a single row is too much already.
+        MemoryRanOut: there are other processes, which wait for this one in vain: all have to start again.
     """
     import torch
 
@@ -233,19 +281,21 @@ def _halve(classifier: Classifier, lesson: Lesson, rows: Sequence[int], state: S
         parameter.grad = None
     if classifier.device != "cpu":
         torch.cuda.empty_cache()
-    largest = max(map(len, lesson.encoded.batches(rows, budget=state.tokens_at_once)))
+    team, encoded = classifier.team, lesson.encoded
+    largest = max(len(one.rows) for one in team.passes(encoded, rows, budget=state.tokens_at_once))
     if largest == 1:
         raise StepError(
             f"{name}: memory does not hold the pass of a single row ({error}); "
             "expected a smaller model, fewer max_tokens, gradient checkpointing or LoRA"
         ) from error
-    while max(map(len, lesson.encoded.batches(rows, budget=state.tokens_at_once))) > math.ceil(largest / 2):
+    while max(len(one.rows) for one in team.passes(encoded, rows, budget=state.tokens_at_once)) > math.ceil(
+        largest / 2
+    ):
         state.tokens_at_once //= 2
-    warnings.warn(
-        f"{name}: memory ran out in update {state.step + 1}; going on with {state.tokens_at_once} tokens at once",
-        ResourceWarning,
-        stacklevel=2,
-    )
+    what = f"{name}: memory ran out in update {state.step + 1}; going on with {state.tokens_at_once} tokens at once"
+    if team.size > 1:
+        raise MemoryRanOut(what, state.tokens_at_once) from error
+    warnings.warn(what, ResourceWarning, stacklevel=2)
 
 
 def _explained(
@@ -263,7 +313,7 @@ def _explained(
     ids = ", ".join([lesson.row_ids[row] for row in rows[:4]] + (["..."] if len(rows) > 4 else []))
     kept = ""
     if folder is not None:
-        states.save(folder, state, classifier.trained(), optimizer.state_dict())
+        _save(folder, state, classifier, optimizer)
         kept = f"; the state before it is in {folder}"
     return StepError(
         f"{classifier.network.backbone.name}: in update {state.step + 1} {fault}, at learning rate {lr:g}, on rows "
@@ -284,7 +334,8 @@ def _evaluate(classifier: Classifier, lesson: Lesson, state: State, *, keep_best
     state.curve.append(entry)
     if keep_best and (state.best is None or _rank(entry) > _rank(state.best)):
         state.best = entry
-        state.best_weights = {name: one.detach().to("cpu", copy=True) for name, one in classifier.trained().items()}
+        whole = classifier.team.whole(classifier.trained())
+        state.best_weights = {name: one.to("cpu", copy=True) for name, one in whole.items()}
 
 
 def _rank(entry: dict[str, float]) -> tuple[float, float]:
@@ -297,8 +348,20 @@ def _resume(classifier: Classifier, optimizer: Any, folder: Path | None) -> Stat
         return None
     state, weights, moments = found
     classifier.load(weights)
-    optimizer.load_state_dict(moments)
+    optimizer.load_state_dict(classifier.team.cut_state(moments, of=optimizer))
+    state.tokens_at_once = min(state.tokens_at_once, classifier.budget)
+    if classifier.team.rank > 0 and state.best_weights is not None:
+        state.best_weights = {}
     return state
+
+
+def _save(folder: Path, state: State, classifier: Classifier, optimizer: Any) -> None:
+    """A checkpoint, written by the first process of the team while the others wait."""
+    team = classifier.team
+    weights, moments = team.whole(classifier.trained()), team.whole_state(optimizer)
+    if team.rank == 0:
+        states.save(folder, state, weights, moments)
+    team.wait()
 
 
 def _line(state: State, n_updates: int, seconds_left: float) -> str:

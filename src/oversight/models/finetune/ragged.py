@@ -40,23 +40,42 @@ class Pack:
     biases: dict[Any, Any] = field(default_factory=dict[Any, Any], compare=False)
 
     @classmethod
-    def of(cls, texts: Sequence[npt.NDArray[np.int64]], *, first_position: int = 0, device: str = "cpu") -> Pack:
-        """Lay texts side by side."""
+    def of(
+        cls,
+        texts: Sequence[npt.NDArray[np.int64]],
+        *,
+        first_position: int = 0,
+        uncounted: int | None = None,
+        device: str = "cpu",
+    ) -> Pack:
+        """Lay texts side by side.
+
+        Args:
+            texts: b sequences of token ids, none of them empty.
+            first_position: of the first token of a text.
+            uncounted: a token that takes no place of its own; it stands before the first position.
+            device: where the tensors go.
+        """
         import torch
 
         lengths = np.array([len(text) for text in texts])
         starts = np.cumsum(lengths) - lengths
         steps = np.arange(int(lengths.max()))[None]
         real = steps < lengths[:, None]
+        ids = np.concatenate(list(texts))
+        counted = ids != (-1 if uncounted is None else uncounted)
+        before = counted.cumsum() - counted
+        within = np.where(counted, before - np.repeat(before[starts], lengths), -1)
         arrays = {
-            "ids": np.concatenate(list(texts))[None],
-            "positions": np.broadcast_to(steps, real.shape)[real][None] + first_position,
+            "ids": ids[None],
+            "positions": within[None] + first_position,
             "lengths": lengths,
             "grid": np.where(real, starts[:, None] + steps, 0),
             "real": real,
             "place": np.flatnonzero(real),
         }
-        return cls(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
+        tensors: dict[str, Any] = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        return cls(**tensors)
 
     def bias(self, *, causal: bool, window: int | None, like: Tensor) -> Tensor:
         """(b, 1, 1 or w, w): 0 where a token may be seen, far below 0 elsewhere; never all of a row."""

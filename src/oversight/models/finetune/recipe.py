@@ -93,8 +93,8 @@ class Full:
     machine: Machine = field(default=Machine())
 
     def __post_init__(self) -> None:
-        rates = [*(self.lrs or ()), self.head_lr]
-        self._expect(all(rate > 0 and math.isfinite(rate) for rate in rates), "lr", rates, "numbers above 0")
+        for name, rates in (("lr", [*(self.lrs or ())]), ("head_lr", [self.head_lr])):
+            self._expect(all(rate > 0 and math.isfinite(rate) for rate in rates), name, rates, "numbers above 0")
         self._expect(self.epochs is None or self.epochs >= 1, "epochs", self.epochs, "at least 1")
         self._expect(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         self._expect(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")

@@ -14,15 +14,17 @@ import numpy as np
 
 from oversight.describe import describe
 from oversight.errors import InputError
-from oversight.models.backbone import Backbone
+from oversight.models.backbone import Backbone, resolve_device
 from oversight.models.finetune.classifier import Classifier
 from oversight.models.finetune.curves import undertrained
 from oversight.models.finetune.encoded import encode
 from oversight.models.finetune.loop import Lesson, train
-from oversight.models.finetune.recipe import FEWEST_TOKENS, Full, LpFt
-from oversight.models.finetune.size import n_parameters
+from oversight.models.finetune.parallel import Head, train_together
+from oversight.models.finetune.parallel import check as check_processes
+from oversight.models.finetune.recipe import FEWEST_TOKENS, Full, Lora, LpFt
+from oversight.models.finetune.size import check_memory, estimate_on, n_parameters, skeleton
 from oversight.models.finetune.state import State, drop
-from oversight.models.probe import FittedProbe, Probe
+from oversight.models.probe import Probe
 from oversight.models.rows import answered, held_apart
 from oversight.models.student import Loss, Validation, cross_entropy
 from oversight.models.workbench import workbench
@@ -69,18 +71,40 @@ class FineTuned:
         return (self.backbone,) if isinstance(self.recipe, LpFt) else ()
 
     def check_loss(self, loss: Loss) -> None:
-        """Any loss."""
-
-    def check_rows(self, n: int) -> None:
-        """Refuse a batch that is larger than the data.
+        """Any loss; with several processes one that can be sent to them.
 
         Raises:
-            InputError: both numbers.
+            InputError: it cannot be sent, or there are fewer GPUs than processes.
         """
-        if self.recipe.batch_size > n:
+        check_processes(self.backbone, self.recipe, loss, name=self.name)
+
+    @property
+    def train(self) -> str:
+        """How it is trained: `full`, `lora` or `lp-ft`."""
+        return self.recipe.name
+
+    def check(self, *, n_rows: int, n_classes: int) -> None:
+        """Refuse what `fit` could not do with so many rows and classes, before anything is computed.
+
+        Raises:
+            InputError: a batch larger than the data, a LoRA target that matches nothing, a missing library, or label
+                words that do not serve.
+        """
+        recipe = self.recipe
+        if recipe.batch_size > n_rows:
             raise InputError(
-                f"{self.name}: found batch_size {self.recipe.batch_size}, expected at most the {n} rows to train on"
+                f"{self.name}: found batch_size {recipe.batch_size}, expected at most the {n_rows} rows to train on"
             )
+        if isinstance(recipe, Lora):
+            from oversight.models.finetune.adapters import check_targets, quantization
+
+            device = resolve_device(self.backbone.device)
+            quantization(recipe, name=self.name, device=device)
+            check_targets(skeleton(self.backbone.checkpoint, depth=self.backbone.blocks), recipe, name=self.name)
+        if recipe.words is not None:
+            from oversight.models.finetune.words import unembedding
+
+            unembedding(self.backbone, recipe.words, n_classes)
 
     def fit(
         self,
@@ -95,14 +119,16 @@ class FineTuned:
         """See `Student.fit`. Without validation rows a grouped tenth is held apart for choices, and not trained on.
 
         Raises:
-            InputError: weights with a loss other than cross-entropy, or fewer rows than one batch.
-            StepError: the loss is not finite, or memory does not suffice.
+            InputError: weights with a loss other than cross-entropy, fewer rows than one batch, or too little memory.
+            StepError: the loss is not finite, memory does not suffice, or one of several processes failed.
         """
+        self.check_loss(loss)
         if weights is not None and loss is not cross_entropy:
             raise InputError(f"{self.name}: rows can be weighted only under cross-entropy, found another loss")
         rows, labels, weights = answered(rows, labels, weights)
         rows, weights, seen = held_apart(rows, labels, weights, validation, seed=seed)
-        self.check_rows(len(rows))
+        self.check(n_rows=len(rows), n_classes=labels.n_classes)
+        check_memory(self, estimate_on(self, rows, n_classes=labels.n_classes))
         rates = self.recipe.rates(n_parameters(self.backbone.checkpoint, depth=self.backbone.blocks))
         fits = _Fits(student=self, rows=rows, labels=labels.on(rows), seen=seen, loss=loss, weights=weights, seed=seed)
         best: FittedFineTuned | None = None
@@ -163,38 +189,64 @@ class _Fits:
 
         bench, recipe = workbench(), self.student.recipe
         folder = None if bench.folder is None else bench.folder / key
-        classifier = self._classifier()
-        encoded, seen = encode(classifier.network, self.rows), encode(classifier.network, self.seen.rows)
-        narrowed = classifier.narrow(np.union1d(encoded.used(), seen.used()))
-        vocabulary = classifier.vocabulary.ids if narrowed and classifier.vocabulary else None
-        lesson = Lesson(
-            encoded=encoded if vocabulary is None else encoded.numbered(vocabulary),
-            targets=self.labels.probs if self.weights is None else self.labels.probs * self.weights[:, None],
-            seen=seen if vocabulary is None else seen.numbered(vocabulary),
-            expected=self.seen.labels.on(self.seen.rows).probs,
-            loss=self.loss,
-            seed=self.seed,
-            row_ids=self.rows.ids,
-        )
-        with _threads(torch.get_num_threads()):
-            state = train(classifier, lesson, recipe, lr=lr, folder=folder, tell=bench.tell)
+        head = self._head()
+        if recipe.machine.processes == 1:
+            classifier, lesson = self.prepared(head)
+            with _threads(torch.get_num_threads()):
+                state = train(classifier, lesson, recipe, lr=lr, folder=folder, tell=bench.tell)
+        else:
+            backbone = self.student.backbone
+            state = train_together(
+                self, backbone=backbone, recipe=recipe, lr=lr, head=head, folder=folder, tell=bench.tell
+            )
+            classifier, lesson = self.prepared(head)
+            classifier.load(state.best_weights or {})
         arrays = {f"weights.{name}": one.detach().cpu().numpy() for name, one in classifier.trained().items()}
-        if vocabulary is not None:
-            arrays[KEPT_IDS] = vocabulary
+        if classifier.vocabulary is not None:
+            arrays[KEPT_IDS] = classifier.vocabulary.ids
         choices = self._choices(classifier, state, lr) | {
-            "truncated": {"n_truncated": encoded.n_truncated, "n_rows": len(encoded)},
+            "truncated": {
+                "max_tokens": classifier.network.max_tokens,
+                "n_truncated": lesson.encoded.n_truncated,
+                "n_rows": len(lesson.encoded),
+            },
             "threads": state.threads,
             "seconds": round(state.seconds, 1),
         }
         classifier.widen()
-        with _threads(state.threads):
-            arrays[KEPT_PROBS] = classifier.probs(seen)
+        found = FittedFineTuned(classifier=classifier, choices=choices)
+        arrays[KEPT_PROBS] = found.predict(self.seen.rows)
         if bench.shelf is not None:
             made = {"kind": "model", "config": self._described(lr), "inputs": [], "seconds": state.seconds}
             bench.shelf.keep(key, arrays, {"choices": choices, "environment": _environment()}, about=made)
         if folder is not None:
             drop(folder)
-        return FittedFineTuned(classifier=classifier, choices=choices)
+        return found
+
+    def on(self, device: str, *, tokens_at_once: int | None) -> _Fits:
+        """The same on a certain device, with a budget of one pass."""
+        student, recipe = self.student, self.student.recipe
+        machine = replace(recipe.machine, tokens_at_once=tokens_at_once)
+        backbone = replace(student.backbone, device=device)
+        return replace(self, student=replace(student, backbone=backbone, recipe=replace(recipe, machine=machine)))
+
+    def prepared(self, head: Head | None) -> tuple[Classifier, Lesson]:
+        """A classifier before training, with the head to start from, and what it is to learn."""
+        classifier = self._classifier()
+        if head is not None:
+            classifier.start_head(*head)
+        encoded, seen = encode(classifier.network, self.rows), encode(classifier.network, self.seen.rows)
+        vocabulary = np.union1d(encoded.used(), seen.used())
+        narrowed = classifier.narrow(vocabulary)
+        return classifier, Lesson(
+            encoded=encoded.numbered(vocabulary) if narrowed else encoded,
+            targets=self.labels.probs if self.weights is None else self.labels.probs * self.weights[:, None],
+            seen=seen.numbered(vocabulary) if narrowed else seen,
+            expected=self.seen.labels.on(self.seen.rows).probs,
+            loss=self.loss,
+            seed=self.seed,
+            row_ids=self.rows.ids,
+        )
 
     def _again(self, arrays: Mapping[str, Array], record: Mapping[str, Any]) -> FittedFineTuned | str:
         """The fit as it was kept, or why it cannot be believed: it must give its stored predictions again."""
@@ -218,29 +270,27 @@ class _Fits:
         return found
 
     def _classifier(self) -> Classifier:
-        student = self.student
-        paired = self.rows.others is not None
-        classifier = Classifier(
-            student.backbone,
-            student.recipe,
+        return Classifier(
+            self.student.backbone,
+            self.student.recipe,
             n_classes=self.labels.n_classes,
-            paired=paired,
+            paired=self.rows.others is not None,
             seed=self.seed.init,
         )
-        if isinstance(student.recipe, LpFt):
-            probe = self._probe(student.recipe)
-            classifier.start_head(probe.coefficients, probe.intercepts)
-        elif student.recipe.words is not None:
-            from oversight.models.finetune.words import unembedding
 
-            classifier.start_head(unembedding(student.backbone, student.recipe.words, self.labels.n_classes), None)
-        return classifier
+    def _head(self) -> Head | None:
+        """The linear model to start from; None = zeros."""
+        student, recipe = self.student, self.student.recipe
+        if isinstance(recipe, LpFt):
+            probe = Probe(backbone=student.backbone, penalties=recipe.penalties).fit(
+                self.rows, self.labels, validation=self.seen, loss=self.loss, weights=self.weights, seed=self.seed
+            )
+            return probe.coefficients, probe.intercepts
+        if recipe.words is None:
+            return None
+        from oversight.models.finetune.words import unembedding
 
-    def _probe(self, recipe: LpFt) -> FittedProbe:
-        probe = Probe(backbone=self.student.backbone, penalties=recipe.penalties)
-        return probe.fit(
-            self.rows, self.labels, validation=self.seen, loss=self.loss, weights=self.weights, seed=self.seed
-        )
+        return unembedding(student.backbone, recipe.words, self.labels.n_classes), None
 
     def _choices(self, classifier: Classifier, state: State, lr: float) -> dict[str, object]:
         recipe, n = self.student.recipe, len(self.rows)

@@ -1,0 +1,21 @@
+"""Names and paths become objects, here and nowhere else; the public functions accept either."""
+
+from oversight.resolve.models import ModelOptions, load_checkpoint, load_student, load_supervisor
+from oversight.resolve.stores import check_folder, load_store, store_path
+from oversight.resolve.studies import load_method, prepare, weak_to_strong
+from oversight.resolve.tasks import load_task, load_tests
+
+__all__ = [
+    "ModelOptions",
+    "check_folder",
+    "load_checkpoint",
+    "load_method",
+    "load_store",
+    "load_student",
+    "load_supervisor",
+    "load_task",
+    "load_tests",
+    "prepare",
+    "store_path",
+    "weak_to_strong",
+]

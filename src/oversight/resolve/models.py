@@ -1,0 +1,172 @@
+"""Names of models become students and supervisors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from oversight.errors import InputError, unknown
+from oversight.models.backbone import Backbone
+from oversight.models.checkpoint import Checkpoint, embedded, from_directory, from_hub
+from oversight.models.finetune.recipe import Full, LpFt
+from oversight.models.finetune.student import FineTuned
+from oversight.models.lexical import BagOfWords
+from oversight.models.names import ModelName, parse_model
+from oversight.models.probe import PENALTIES, Probe
+from oversight.models.student import Student
+from oversight.resolve.recipes import PROBE, is_fine_tuning, load_recipe
+from oversight.supervision.people import people
+from oversight.supervision.supervisor import Supervisor, Trained
+from oversight.tasks.task import Task
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How a named model is read and trained; one for the supervisors, one for student and ceiling.
+
+    Attributes:
+        train: `probe`, `full`, `lora`, `lp-ft`, `prompt`, or a recipe such as `Lora(rank=16)`.
+        settings: of the recipe, by name.
+        penalties: L2 penalties of the probe to choose from; None = 1e-4 to 1e2.
+        layers: depths to choose from on validation: None = the model's own depth only, `()` = all up to it.
+        pool: None = mean for encoders, last for decoders.
+        max_tokens: longer texts are truncated, and counted.
+        precision: `auto`, `float32` or `bfloat16`.
+        device: `auto`, `cpu`, `cuda`.
+        remote_code: whether code that comes with weights may run.
+    """
+
+    train: str | Full = "probe"
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    penalties: tuple[float, ...] | None = None
+    layers: tuple[int, ...] | None = None
+    pool: str | None = None
+    max_tokens: int = 256
+    precision: str = "auto"
+    device: str = "auto"
+    remote_code: bool = False
+
+
+AS_IS = ModelOptions()
+
+
+def load_checkpoint(name: ModelName, *, remote_code: bool = False) -> Checkpoint:
+    """The network behind a name.
+
+    Raises:
+        InputError: no such model, with the nearest name; or what to do offline.
+    """
+    path = Path(name.base)
+    if name.revision is not None and (name.base == "minilm" or path.is_dir()):
+        raise InputError(
+            f"model '{name.base}': found the revision '{name.revision}', which only a model of the Hub has"
+        )
+    if name.base == "minilm":
+        return embedded()
+    if path.is_dir():
+        return from_directory(path, remote_code=remote_code)
+    if path.is_absolute() or name.base.startswith((".", "~")) or path.is_file():
+        found = "a file" if path.is_file() else "nothing"
+        raise InputError(f"model '{name.base}': found {found} there, expected a directory with weights")
+    if HUB_NAME.fullmatch(name.base):
+        return from_hub(name.base, revision=name.revision, remote_code=remote_code)
+    raise InputError(f"{unknown('model', name.base, ['bow', 'minilm'])}; or give a directory, or org/name of the Hub")
+
+
+def load_student(spec: str | Student, options: ModelOptions = AS_IS) -> Student:
+    """A student by name, or as it is.
+
+    Raises:
+        InputError: unknown model, depth or option.
+    """
+    if not isinstance(spec, str):
+        return spec
+    if spec.startswith("labels:"):
+        raise InputError(f"model '{spec}': answers from a file can supervise, but cannot be trained")
+    name = parse_model(spec)
+    _check_machine(options)
+    if name.base == "bow":
+        if name.depth is not None or name.pool or name.revision:
+            raise InputError(f"model '{spec}': bow has no depth, pooling or revision")
+        _check_unset(spec, options)
+        return BagOfWords()
+    backbone = Backbone(
+        checkpoint=load_checkpoint(name, remote_code=options.remote_code),
+        depth=name.depth,
+        pool=name.pool or options.pool,  # pyright: ignore[reportArgumentType] checked by Backbone
+        max_tokens=options.max_tokens,
+        precision=options.precision,  # pyright: ignore[reportArgumentType] checked above
+        device=options.device,
+    )
+    if options.train == PROBE:
+        return _probe(backbone, options)
+    return _fine_tuned(backbone, options)
+
+
+def _probe(backbone: Backbone, options: ModelOptions) -> Probe:
+    if options.settings:
+        name = next(iter(options.settings))
+        raise InputError(f"--set {name}: a setting of fine-tuning, found train {PROBE} for {backbone.name}")
+    layers = options.layers if options.layers != () else tuple(range(backbone.blocks + 1))
+    return Probe(backbone=backbone, penalties=options.penalties or PENALTIES, layers=layers or ())
+
+
+def _fine_tuned(backbone: Backbone, options: ModelOptions) -> FineTuned:
+    recipe = load_recipe(options.train, options.settings)
+    if options.layers is not None:
+        raise InputError(f"model '{backbone.name}': layers are chosen for a probe, found train {recipe.name}")
+    if options.penalties is not None:
+        if not isinstance(recipe, LpFt):
+            raise InputError(f"model '{backbone.name}': penalties are those of a probe, found train {recipe.name}")
+        recipe = replace(recipe, penalties=options.penalties)
+    return FineTuned(backbone=backbone, recipe=recipe)
+
+
+def _check_unset(spec: str, options: ModelOptions) -> None:
+    if options.settings and not is_fine_tuning(options.train):
+        raise InputError(f"model '{spec}': it is not fine-tuned, found the setting {next(iter(options.settings))}")
+    if (options.penalties, options.layers, options.pool) != (None, None, None):
+        raise InputError(f"model '{spec}': it has no penalties, layers or pooling to set, which are for networks")
+
+
+def _check_machine(options: ModelOptions) -> None:
+    if options.precision not in PRECISIONS:
+        raise InputError(f"--precision: found {options.precision}, expected {', '.join(PRECISIONS)}")
+    if not DEVICE.fullmatch(options.device):
+        raise InputError(f"--device: found {options.device}, expected auto, cpu or cuda")
+    if options.device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(
+                f"--device: found {options.device}, but this machine or this torch has no such GPU; expected cpu"
+            )
+
+
+def load_supervisor(
+    spec: str | Supervisor | Student,
+    task: Task,
+    options: ModelOptions = AS_IS,
+    *,
+    tests: Mapping[str, Task] | None = None,
+) -> tuple[Supervisor, ...]:
+    """One supervisor by name, several joined by `+`, a student that becomes one, or one as it is.
+
+    Raises:
+        InputError: unknown model, or a fault in a label file.
+    """
+    if not isinstance(spec, str):
+        return (spec if isinstance(spec, Trained) or hasattr(spec, "supervise") else Trained(spec),)  # pyright: ignore
+    if spec == "labels:":
+        raise InputError("model 'labels:': found no file, expected labels:FILE")
+    if spec.startswith("labels:"):
+        _check_unset(spec, options)
+        return (people(Path(spec.removeprefix("labels:")), task, tests=tests),)
+    return tuple(Trained(load_student(part, options)) for part in spec.split("+"))

@@ -1,0 +1,133 @@
+"""How networks are trained: words and settings become recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from oversight.errors import InputError, unknown
+from oversight.models.finetune.recipe import Full, Lora, LpFt, Machine
+
+RECIPES: dict[str, type[Full]] = {"full": Full, "lora": Lora, "lp-ft": LpFt}
+PROBE, PROMPT = "probe", "prompt"
+TRAINS = (PROBE, *RECIPES, PROMPT)
+ROLES = ("weak", "strong")
+MACHINE = frozenset(one.name for one in dataclasses.fields(Machine))
+TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def trains_of(train: Any) -> dict[str, str | Full]:
+    """One way to train, or one for each role, by role.
+
+    Args:
+        train: a name or a recipe; or a mapping with `weak` and `strong`; or a pair in this order.
+
+    Raises:
+        InputError: neither.
+    """
+    if isinstance(train, Mapping):
+        strange = sorted(set(train) - set(ROLES))
+        if strange:
+            raise InputError(f"train: found the role {strange[0]}, expected weak and strong")
+        return {role: train.get(role, PROBE) for role in ROLES}
+    if isinstance(train, tuple | list):
+        if len(train) != 2:
+            raise InputError(f"train: found {len(train)} values, expected one, or one each for weak and strong")
+        return dict(zip(ROLES, train, strict=True))
+    return dict.fromkeys(ROLES, train)
+
+
+def is_fine_tuning(train: str | Full) -> bool:
+    """Whether weights of the network are trained."""
+    return not isinstance(train, str) or train in RECIPES
+
+
+def load_recipe(train: str | Full, settings: Mapping[str, Any]) -> Full:
+    """A recipe by name with settings, or as it is with those settings changed.
+
+    Args:
+        train: `full`, `lora`, `lp-ft`, or a recipe.
+        settings: fields of the recipe or of its `machine`; texts are read as the field's type.
+
+    Raises:
+        InputError: unknown name or setting, or a value of another kind.
+    """
+    if isinstance(train, str) and train not in RECIPES:
+        raise unknown("train", train, TRAINS)
+    kind = RECIPES[train] if isinstance(train, str) else type(train)
+    known = {one.name: one for one in dataclasses.fields(kind)}
+    hints, machine_hints = typing.get_type_hints(kind), typing.get_type_hints(Machine)
+    own: dict[str, Any] = {}
+    machine: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in MACHINE:
+            machine[name] = _read(name, value, machine_hints[name])
+        elif name in known and name != "machine":
+            own[name] = _read(name, value, hints[name])
+        else:
+            raise unknown(f"setting of {kind.name}", name, sorted((known.keys() | MACHINE) - {"machine"}))
+    start = kind() if isinstance(train, str) else train
+    if machine:
+        own["machine"] = dataclasses.replace(start.machine, **machine)
+    return dataclasses.replace(start, **own)
+
+
+def _read(name: str, value: Any, hint: Any) -> Any:
+    """A text as one of the types of a field; what is no text as it is."""
+    if not isinstance(value, str):
+        return value
+    choices = _choices(hint)
+    for choice in choices:
+        read = _READERS.get(choice)
+        if read is None and value == choice:
+            return value
+        try:
+            if read is not None:
+                return read(value)
+        except (ValueError, KeyError):
+            continue
+    expected = " or ".join(_NAMES.get(choice, str(choice)) for choice in choices)
+    raise InputError(f"--set {name}: found '{value}', expected {expected}")
+
+
+def _choices(hint: Any) -> list[Any]:
+    """The types and words that a field may hold, numbers before texts."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return [one for part in typing.get_args(hint) for one in _choices(part)]
+    if typing.get_origin(hint) is Literal:
+        return list(typing.get_args(hint))
+    return [hint]
+
+
+def _none(text: str) -> None:
+    if text != "none":
+        raise ValueError(text)
+
+
+def _whole(text: str) -> int:
+    return int(float(text)) if float(text).is_integer() else int(text)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+_READERS: Mapping[Any, Callable[[str], Any]] = {
+    bool: lambda text: TRUTHS[text],
+    int: _whole,
+    float: float,
+    type(None): _none,
+    tuple[float, ...]: lambda text: tuple(map(float, _parts(text))),
+    tuple[str, ...]: _parts,
+}
+_NAMES: Mapping[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    type(None): "none",
+    tuple[float, ...]: "numbers between commas",
+    tuple[str, ...]: "words between commas",
+}

@@ -1,0 +1,81 @@
+"""Names and paths of data become tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from oversight.errors import InputError, unknown
+from oversight.tasks import TASKS
+from oversight.tasks.build import without_overlap
+from oversight.tasks.columns import FIND, Columns
+from oversight.tasks.files import load_files
+from oversight.tasks.hub import load_hub
+from oversight.tasks.records import READERS
+from oversight.tasks.split import limit, with_test
+from oversight.tasks.task import Task
+
+
+def load_task(
+    spec: str | Path | Task,
+    *,
+    columns: Columns = FIND,
+    strict: bool = False,
+    n_train: int | None = None,
+    n_test: int | None = None,
+) -> Task:
+    """A task by name, from a file, a directory with train and test, or the Hub.
+
+    Args:
+        spec: `reviews`, a path, `hf:org/name[:config][@revision]`, or a task as it is.
+        columns: names of the columns that hold text, label, group and difficulty; None = found.
+        strict: whether rows that stand in both train and test are an error.
+        n_train, n_test: most rows outside and inside the test set; None = all.
+
+    Raises:
+        InputError: one line on what is wrong.
+    """
+    if isinstance(spec, Task):
+        task = spec
+    elif str(spec) in TASKS:
+        task = TASKS[str(spec)]()
+    elif str(spec).startswith("hf:"):
+        task = load_hub(str(spec), columns=columns, strict=strict)
+    elif Path(spec).exists() or "/" in str(spec) or str(spec).endswith(tuple(READERS)):
+        task = load_files(spec, columns=columns, strict=strict)
+    else:
+        raise InputError(f"{unknown('task', str(spec), TASKS)}; or give a file, a directory, or hf:org/name")
+    return limit(task, n_train=n_train, n_test=n_test)
+
+
+def load_tests(
+    task: Task, tests: Mapping[str, str | Path | Task], *, columns: Columns, strict: bool
+) -> tuple[Task, dict[str, Task]]:
+    """The task without rows that stand in a further test set, and those sets with its classes.
+
+    Raises:
+        InputError: a reserved name, other classes, too many shared rows.
+    """
+    loaded: dict[str, Task] = {}
+    task = with_test(task) if tests else task
+    for name, spec in tests.items():
+        if name in {"test", "weak", "transfer", "validation"}:
+            raise InputError(f"--test {name}: this name is taken by the task's own rows, expected another")
+        other = load_task(spec, columns=columns, strict=strict)
+        foreign = sorted(set(other.class_names) - set(task.class_names))
+        if foreign:
+            known = ", ".join(task.class_names)
+            raise InputError(
+                f"--test {name}: found classes {', '.join(foreign)}, expected those of {task.name}: {known}"
+            )
+        if (other.rows.others is None) != (task.rows.others is None):
+            found = "single texts" if other.rows.others is None else "pairs"
+            raise InputError(f"--test {name}: found {found}, expected the same kind of rows as {task.name}")
+        task = without_overlap(task, other, name=name, strict=strict)
+        place = [task.class_names.index(one) for one in other.class_names]
+        labels = np.asarray(place, dtype=np.int64)[other.labels]
+        loaded[name] = replace(other, labels=labels, class_names=task.class_names)
+    return task, loaded
