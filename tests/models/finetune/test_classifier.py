@@ -98,8 +98,7 @@ def test_packed_logits_equal_padded_ones(
     np.testing.assert_allclose(packed, padded, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("pool", ["mean", "last", "cls"])
-@pytest.mark.parametrize("depth", [0, 1, N_BLOCKS])
+@pytest.mark.parametrize("depth, pool", [(0, "mean"), (1, "last"), (N_BLOCKS, "cls")])
 def test_states_are_those_of_each_text_alone_in_the_whole_network(
     checkpoint: Checkpoint,
     depth: int,
@@ -309,27 +308,24 @@ def test_attention_with_sinks_is_padded_and_right(
 
 
 def test_a_window_that_only_the_mask_knows_is_found(
-    tmp_path: Path, make_network: MakeNetwork, make_classifier: Make
+    tmp_path: Path,
+    make_network: MakeNetwork,
+    make_classifier: Make,
+    plain_states: PlainStates,
+    token_texts: TokenTexts,
+    encoded_of: EncodedOf,
 ) -> None:
-    """Qwen2-MoE of transformers 5 tells its attention of no window, so packed tokens would see too far.
-
-    A release that does tell it may pack, and then rightly: either way the logits are those of padding.
-    """
+    """Qwen2-MoE tells its attention of no window in some releases of transformers: packed tokens would see too far."""
     make_network(tmp_path, "llama")
-    checkpoint = save_other(
-        tmp_path,
-        "Qwen2MoeConfig",
-        use_sliding_window=True,
-        sliding_window=6,
-        max_window_layers=0,
-        layer_types=["sliding_attention"] * N_BLOCKS,
-        num_experts=4,
-        num_experts_per_tok=2,
-        moe_intermediate_size=16,
-        shared_expert_intermediate_size=16,
-    )
-    found = make_classifier(checkpoint)
-    assert not found.packed and "differ by" in found.why_padded
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    windows = {"use_sliding_window": True, "sliding_window": 6, "layer_types": ["sliding_attention"] * N_BLOCKS}
+    checkpoint = save_other(tmp_path, "Qwen2MoeConfig", shared_expert_intermediate_size=16, **experts, **windows)
+    found = make_classifier(checkpoint, k=32, head=False)
+    found.start_head(np.eye(32), np.zeros(32))
+    texts = token_texts(LENGTHS)
+    expected = plain_states(checkpoint, texts, depth=N_BLOCKS, pool="last")
+    assert found.packed or "differ by" in found.why_padded
+    np.testing.assert_allclose(logits_of(found, encoded_of(texts)), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
@@ -392,12 +388,11 @@ def test_probabilities_do_not_depend_on_the_budget(
     np.testing.assert_allclose(small, large, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("pool", ["mean", "last", "cls"])
-@pytest.mark.parametrize("depth", [0, 2, N_BLOCKS])
+@pytest.mark.parametrize("depth, pool", [(0, "last"), (2, "cls"), (N_BLOCKS, None)])
 def test_states_are_the_features_of_the_probe(
     checkpoint: Checkpoint,
     depth: int,
-    pool: str,
+    pool: str | None,
     make_classifier: Make,
     in_float32: InFloat32,
     rows_of: RowsOf,

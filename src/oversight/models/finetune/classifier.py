@@ -133,7 +133,7 @@ class Classifier:
 
         found = np.zeros((len(encoded), self.head.out_features))
         # What one process gathers of spread weights in inference mode could not be trained with later.
-        with torch.no_grad(), torch.inference_mode(self.team.size == 1):
+        with torch.inference_mode(self.team.size == 1), torch.no_grad():
             for one in self.team.passes(encoded, range(len(encoded)), budget=self.budget):
                 probs = self.logits(encoded, one.rows).double().softmax(-1).cpu().numpy()
                 if one.counts:

@@ -218,7 +218,7 @@ class _Fits:
         arrays[KEPT_PROBS] = found.predict(self.seen.rows)
         if bench.shelf is not None:
             made = {"kind": "model", "config": self._described(lr), "inputs": [], "seconds": state.seconds}
-            bench.shelf.keep(key, arrays, {"choices": choices, "environment": _environment()}, about=made)
+            bench.shelf.keep(key, arrays, {"choices": choices, "environment": _environment(classifier)}, about=made)
         if folder is not None:
             drop(folder)
         return found
@@ -264,8 +264,8 @@ class _Fits:
         classifier.widen()
         found = FittedFineTuned(classifier=classifier, choices=record["choices"])
         error = float(np.abs(found.predict(self.seen.rows) - arrays[KEPT_PROBS]).max())
-        same = record["environment"] == _environment()
-        if error > (0 if same else CLOSE[classifier.network.precision]):
+        same = record["environment"] == _environment(classifier)
+        if not error <= (0 if same else CLOSE[classifier.network.precision]):  # NaN is not equal either
             return f"its weights give predictions that differ by {error:.1g} from those kept with them"
         return found
 
@@ -351,7 +351,7 @@ def _rank(choices: Mapping[str, object]) -> tuple[float, float]:
     return agreement, -nats
 
 
-def _environment() -> dict[str, object]:
+def _environment(classifier: Classifier) -> dict[str, object]:
     """What decides how sums are rounded."""
     import torch
     import transformers
@@ -360,6 +360,7 @@ def _environment() -> dict[str, object]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "processor": torch.backends.cpu.get_cpu_capability(),
+        "tokens_at_once": classifier.budget,
     }
 
 
