@@ -13,7 +13,7 @@ turns, each run in a process of its own; repeat r uses seed r for the order of r
   scripts choose, 8 what `train_model` does by default. Its algorithm is untouched. What current libraries lack is
   stubbed: the packages wandb and torch_optimizer if they are not installed, and `load_sharded_checkpoint`, which moved.
   It knows no encoders: MiniLM is handed over in a wrapper that takes token ids and masks id 0, the filler.
-- `Trainer`: bfloat16 where the processor has it, dynamic padding, batches by length, fused AdamW, the faster attention.
+- `Trainer`: bfloat16 where the processor has it, dynamic padding, batches by length, fused AdamW, fused attention.
 
 Seconds are those of the whole training after one pass forward and backward that is not counted, without tokenizing,
 loading and evaluation; evaluation of the test rows is timed apart, each in its own way. Memory is what was resident at
@@ -259,8 +259,13 @@ def summary(setting: Setting, found: dict[str, list[dict[str, Any]]]) -> dict[st
         "covers": m.sample.covers,
         "matrix_product_gflops": {kind: statistics.median(one[kind] for one in peaks) / 1e9 for kind in peaks[0]},
         "contenders": rows,
-        "runs": found,
+        "runs": {name: [compact(run) for run in one] for name, one in found.items()},
     }
+
+
+def compact(run: dict[str, Any]) -> dict[str, Any]:
+    """With the answers, 1 = right, as one string."""
+    return {name: "".join(map(str, value)) if name == "right" else value for name, value in run.items()}
 
 
 def as_markdown(one: dict[str, Any]) -> str:

@@ -16,6 +16,8 @@ import pytest
 
 GOOD, BAD = ("good", "fine", "warm", "kind"), ("bad", "poor", "cold", "rude")
 COMMON = ("the", "a", "it", "was", "so", "very", "room", "food", "and", "we", "they", "then")
+WORDS = ("bad", "good", "cold", "warm", *COMMON)
+NETWORKS = {"gpt2": "GPT2Config", "llama": "LlamaConfig", "bert": "BertConfig", "mpnet": "MPNetConfig"}
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 
@@ -173,3 +175,60 @@ def published(place: Path) -> Callable[..., dict[str, int]]:
         return {path.parent.name: path.stat().st_mtime_ns for path in records}
 
     return look
+
+
+@pytest.fixture(scope="session")
+def planted_rows() -> Callable[..., list[dict[str, Any]]]:
+    """planted_rows(400, seed=0) -> records whose class is the word good or bad, somewhere before the last word.
+
+    The last word, warm or cold, agrees with the class in `hint` of the rows: all that a decoder without blocks sees.
+    """
+
+    def make(n: int, *, seed: int = 0, hint: float = 0.75) -> list[dict[str, Any]]:
+        draw = random.Random(f"planted {seed}")
+        rows: dict[str, int] = {}
+        while len(rows) < n:
+            label = draw.randrange(2)
+            words = draw.choices(COMMON, k=5)
+            words.insert(draw.randrange(6), WORDS[label])
+            words.append(WORDS[2 + (label if draw.random() < hint else 1 - label)])
+            rows[" ".join(words)] = label
+        return [{"text": text, "label": label} for text, label in rows.items()]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def save_tiny() -> Callable[..., Path]:
+    """save_tiny(path, "gpt2", seed=0) -> path of a network of two blocks of width 32, with random weights."""
+
+    def save(path: Path, family: str = "gpt2", *, seed: int = 0) -> Path:
+        import torch
+        import transformers
+        from tokenizers import Tokenizer, models, pre_tokenizers
+
+        from oversight.models.network import quiet_transformers
+
+        known = {word: i for i, word in enumerate(("<pad>", "<unk>", *WORDS))}
+        tokenizer = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
+        config = getattr(transformers, NETWORKS[family])(
+            vocab_size=len(known),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=48,
+            max_position_embeddings=66,
+            initializer_range=0.15,
+            pad_token_id=0,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        with quiet_transformers(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            transformers.AutoModel.from_config(config).save_pretrained(path)
+            named = {"pad_token": "<pad>", "unk_token": "<unk>"}
+            transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(path)
+        return path
+
+    return save

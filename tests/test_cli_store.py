@@ -28,6 +28,7 @@ def test_a_dry_run_counts_and_leaves_nothing(place: Path, oversight: Callable[..
         "classes": ["0", "1"],
         "studies": 1,
         "steps_to_do": {"supervise": 2, "teach": 2, "ceiling": 2, "score": 1},
+        "roles": [],
         "warnings": [],
     }
     assert [path.name for path in place.iterdir()] == ["data.jsonl"]

@@ -61,7 +61,8 @@ class _Lines:
 
 
 def print_plan(setup: Setup, store: Store, as_json: bool) -> None:
-    """What a study would compute: rows, classes, steps that the store does not have."""
+    """What a study would compute: rows, classes, steps that the store does not have, and what its networks take."""
+    from oversight.studies.sizes import sizes_of
     from oversight.studies.weak_to_strong import count_steps
 
     counts = count_steps(setup, store)
@@ -71,6 +72,7 @@ def print_plan(setup: Setup, store: Store, as_json: bool) -> None:
         "classes": list(setup.task.class_names),
         "studies": len(setup.arms) * (1 + len(setup.tests)),
         "steps_to_do": counts,
+        "roles": sizes_of(setup),
         "warnings": list(setup.task.warnings),
     }
     if as_json:
@@ -81,8 +83,29 @@ def print_plan(setup: Setup, store: Store, as_json: bool) -> None:
     typer.echo(
         "steps to do: " + (", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none, all are in the store")
     )
+    for role in found["roles"]:
+        typer.echo(_role_line(role))
     for warning in found["warnings"]:
         typer.echo(f"warning: {warning}")
+
+
+def _role_line(role: Mapping[str, Any]) -> str:
+    """`student and ceiling minilm, full: 22.7M parameters, 22.6M trained, 318 updates, about 0.61 GB, 1.2e15 FLOPs`."""
+    from oversight.models.finetune.memory import readable
+
+    flops = f"{role['flops']:.1e} FLOPs".replace("e+", "e")
+    named = f"{role['role']} {role['model']}, {role['train']}: {_count(role['parameters'])} parameters"
+    if role["updates"] is None:
+        return f"{named}, frozen, read once for all roles and seeds with {flops}"
+    trained = f"{_count(role['trained_parameters'])} trained, {role['updates']} updates"
+    return f"{named}, {trained}, about {readable(role['memory_bytes'])}, {flops} for each seed"
+
+
+def _count(n: int) -> str:
+    """`22.7M`."""
+    return next(
+        (f"{n / size:.1f}{letter}" for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if n >= size), str(n)
+    )
 
 
 def print_result(result: Result) -> None:

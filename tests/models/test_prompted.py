@@ -221,8 +221,8 @@ def test_bfloat16_stays_near_float32(
 def test_the_order_of_rows_does_not_matter(
     written: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, shots: int
 ) -> None:
-    rows = rows_of(sentences(30, longest=20))
-    turned = rows.take(reversed(range(30)))
+    rows = rows_of(sentences(12, longest=20))
+    turned = rows.take(reversed(range(12)))
     student = Prompted(backbone=in_float32(written), words=WORDS, template=TEMPLATE, shots=shots)
     labels = labelled(rows)
     there = student.fit(rows, labels, seed=SEED).predict(rows)
@@ -234,11 +234,11 @@ def test_the_order_of_rows_does_not_matter(
 def test_companions_do_not_matter(
     written: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, shots: int
 ) -> None:
-    rows = rows_of(sentences(16, longest=30))
+    rows = rows_of(sentences(6, longest=30))
     fitted = Prompted(backbone=in_float32(written), words=WORDS, template=TEMPLATE, shots=shots).fit(
         rows, labelled(rows), seed=SEED
     )
-    alone = np.concatenate([fitted.predict(rows.take([i])) for i in range(16)])
+    alone = np.concatenate([fitted.predict(rows.take([i])) for i in range(6)])
     np.testing.assert_allclose(fitted.predict(rows), alone, atol=1e-5)
 
 
@@ -318,23 +318,23 @@ def test_examples_go_through_the_network_once(
 def test_words_of_one_token_need_one_pass(
     writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, n_read: Callable[[Any, Rows], int]
 ) -> None:
-    """10 rows of 4 words and 6 of the template: 100 tokens, whatever the number of classes."""
+    """10 rows of 4 words and 5 of the template: 90 tokens, whatever the number of classes."""
     rows, words = rows_of(sentences(10, shortest=4, longest=4)), ("bad", "good", "odd", "warm", "cold")
     fitted = Prompted(backbone=in_float32(writers("gpt2")), words=words, template=TEMPLATE).fit(
         rows, labelled(rows, k=5), seed=SEED
     )
-    assert n_read(fitted, rows) == 100
+    assert n_read(fitted, rows) == 90
 
 
 def test_a_word_within_the_reading_of_another_needs_no_pass_of_its_own(
     writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, n_read: Callable[[Any, Rows], int]
 ) -> None:
-    """`very good` is read up to `very`; there `dull`, of one token, is seen too: 10 rows of 4 + 6 + 1 tokens."""
+    """`very good` is read up to `very`; there `dull`, of one token, is seen too: 10 rows of 4 + 5 + 1 tokens."""
     rows = rows_of(sentences(10, shortest=4, longest=4))
     fitted = Prompted(backbone=in_float32(writers("gpt2")), words=("dull", "very good"), template=TEMPLATE).fit(
         rows, labelled(rows), seed=SEED
     )
-    assert n_read(fitted, rows) == 110
+    assert n_read(fitted, rows) == 100
 
 
 def test_a_beginning_whose_reuse_changes_the_answer_is_read_each_time(
@@ -436,14 +436,12 @@ def test_a_chat_template_is_used_where_there_is_one(
 def test_a_model_that_can_think_aloud_is_told_not_to(
     writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
 ) -> None:
-    thinks = CHAT.replace("dull{% endif %}", "dull{% if enable_thinking is false %} more less{% endif %}{% endif %}")
+    thinks = CHAT.replace("dull{% endif %}", "dull{% if enable_thinking is false %} more less {% endif %}{% endif %}")
     checkpoint, rows = writers("llama", chat=thinks), rows_of(sentences(4, longest=8))
     student = Prompted(backbone=in_float32(checkpoint), words=WORDS, template=TEMPLATE)
     found = student.fit(rows, labelled(rows), seed=SEED).predict(rows)
     prompts = [f"never user dull a film {one} so it was once never assistant dull more less" for one in rows.texts]
-    # The template ends without a space here, so the naive prompt puts the word there by a space of its own.
     expected = one_by_one(checkpoint, prompts, WORDS, special=False)
-    assert student.fit(rows, labelled(rows), seed=SEED).choices["chat"] is True
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -472,7 +470,7 @@ def test_a_long_text_is_read_as_its_first_tokens(writers: Writers, in_float32: I
 def test_cut_rows_are_counted_once_each(writers: Writers, in_float32: InFloat32, rows_of: RowsOf) -> None:
     backbone = in_float32(writers("llama"), max_tokens=2)
     rows = rows_of(["a b c", "a b", "a", "c d e"], ["a", "a b", "a b c", "a b c d"])
-    fitted = Prompted(backbone=backbone).fit(rows, labelled(rows), seed=SEED)
+    fitted = Prompted(backbone=backbone, words=WORDS).fit(rows, labelled(rows), seed=SEED)
     assert fitted.choices["truncated"] == {"n_truncated": 3, "n_rows": 4, "max_tokens": 2}
 
 
@@ -781,7 +779,7 @@ def test_a_word_that_begins_another_is_refused(
     """p(very good) = p(very) p(good | very) <= p(very): the longer one could never win. Unknown words are equal."""
     rows = rows_of(sentences(4))
     student = Prompted(backbone=in_float32(writers("llama")), words=words)
-    with pytest.raises(InputError, match=r"the tokens of the label word '.*' begin those of '.*'"):
+    with pytest.raises(InputError, match=r"the tokens of the label word '.*' (begin|are) those of '.*'"):
         student.fit(rows, labelled(rows, k=len(words)), seed=SEED)
 
 
@@ -850,22 +848,18 @@ def taught(tmp_path_factory: pytest.TempPathFactory, make_network: Callable[...,
     return from_directory(path, name="taught")
 
 
-@pytest.mark.parametrize("shots", [0, 1])
 def test_what_a_network_was_taught_is_read_from_its_answers(
-    taught: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, shots: int
+    taught: Checkpoint, in_float32: InFloat32, rows_of: RowsOf
 ) -> None:
-    """Zero-shot all new texts are right, with probabilities near 0 and 1. An example before them is not what it was
-    taught with, and takes nothing away here."""
+    """All new texts are answered rightly, without any training on their labels."""
     rng = np.random.default_rng(1)
     texts = {" ".join(rng.choice(["good", "film", "dull", "warm", "bad", "plain"], 6)) for _ in range(80)}
     rows = rows_of(sorted(texts))
     truth = contains_good(rows.texts)
-    student = Prompted(
-        backbone=in_float32(taught, max_tokens=8), words=("never", "always"), template=TEMPLATE, shots=shots
-    )
-    found = student.fit(rows, Labels.of(rows, np.eye(2)[truth], source="truth"), seed=SEED).predict(rows)
-    assert 20 < truth.sum() < 60
-    assert (found.argmax(1) == truth).mean() == (1.0 if shots == 0 else pytest.approx(1.0, abs=0.5))
+    student = Prompted(backbone=in_float32(taught, max_tokens=8), words=("never", "always"), template=TEMPLATE)
+    found = student.fit(rows, labelled(rows), seed=SEED).predict(rows)
+    assert 15 < truth.sum() < len(rows) - 15
+    np.testing.assert_array_equal(found.argmax(1), truth)
 
 
 def test_more_than_the_least_that_pays_is_shared_in_these_tests(

@@ -45,6 +45,15 @@ def test_no_study_is_lost_when_names_repeat() -> None:
     assert len(sheets(result)[0].studies) == 3
 
 
+def test_one_supervisor_trained_in_two_ways_is_two_supervisors() -> None:
+    trains = ("probe", "full", "lora")
+    result = Result(studies=tuple(study(weak_model="minilm@0", weak_train=train) for train in trains))
+    (sheet,) = sheets(result)
+    assert sheet.supervisors == tuple(f"minilm@0, {train}" for train in trains)
+    assert sheet.panels[0].ticks == sheet.supervisors
+    assert [len(panel.studies) for panel in sheet.panels] == [3]
+
+
 def test_a_missing_pair_leaves_a_hole() -> None:
     result = Result(studies=ladder().studies[1:9])
     assert next(iter(sheets(result)[0].panels[0].series.values())).count(None) == 1

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_results import HOSTILE, METRICS, WITHIN_NOISE, about, ladder, one, rows_of, study
+from synthetic_results import HOSTILE, METRICS, WITHIN_NOISE, about, fit, ladder, one, rows_of, study, tuned
 
 from oversight.errors import InputError, StepError
 from oversight.reports.examples import examples, studies_with_examples
@@ -84,10 +84,13 @@ def hostile() -> Result:
         )
 
     choices = {role: [{HOSTILE: HOSTILE}] for role in ROLES}
+    words = dict.fromkeys(("train", "schedule", "precision", "device", "why_padded"), HOSTILE)
+    hostile_fit = fit(packed=False, **words)
     facts = {**about(), "command": HOSTILE, "store": HOSTILE, "versions": {HOSTILE: HOSTILE}, "demo_notes": [HOSTILE]}
     studies = (
         study(**names, warnings=(HOSTILE,), choices=choices),
         study(**names, oracle=True, undefined=WITHIN_NOISE),
+        tuned(**names, weak_train=HOSTILE, choices={role: [hostile_fit] * 3 for role in ROLES}),
     )
     return Result(studies=studies, about=facts, rows_of=rows)
 
@@ -102,6 +105,8 @@ def all_results() -> dict[str, Result]:
         "three classes": Result(studies=(study(),), rows_of=lambda of: rows_of(of, k=3)),
         "loss": one(metric="nll", chance=None),
         "bare": Result(studies=(study(choices={}, keys={}, warnings=()),)),
+        "fine-tuned": Result(studies=(tuned(),), about=about(), rows_of=rows_of),
+        "fine-tuned oracle": Result(studies=(tuned(), tuned(oracle=True, method="oracle_early_stopping", seeds=1))),
         "none": Result(studies=()),
         "hostile": hostile(),
     }
@@ -148,15 +153,16 @@ def test_text_of_the_user_stays_text() -> None:
 
 
 def numbers_of(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], float]]:
-    """All numbers of a JSON object with their paths; tried settings are only counted in the page."""
+    """All numbers of a JSON object with their paths; tried settings are only counted, learning curves only drawn."""
     if isinstance(tree, dict):
-        return [found for key, value in tree.items() if key != "tried" for found in numbers_of(value, (*path, key))]
+        shown = [(key, value) for key, value in tree.items() if key not in ("tried", "curve")]
+        return [found for key, value in shown for found in numbers_of(value, (*path, key))]
     if isinstance(tree, list | tuple):
         return [found for i, value in enumerate(tree) for found in numbers_of(value, (*path, str(i)))]
     return [(path, tree)] if isinstance(tree, int | float) and not isinstance(tree, bool) else []
 
 
-@pytest.mark.parametrize("which", ["one", "undefined", "18 studies", "one seed"])
+@pytest.mark.parametrize("which", ["one", "undefined", "18 studies", "one seed", "fine-tuned"])
 def test_every_number_of_the_json_is_on_the_page(which: str) -> None:
     text = Page(PAGES[which]).text
     found = set(re.findall(r"-?\d+(?:\.\d+)?", text))

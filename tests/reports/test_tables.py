@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from rich.console import Console
-from synthetic_results import HOSTILE, WITHIN_NOISE, ladder, one, study
+from synthetic_results import HOSTILE, WITHIN_NOISE, ladder, one, study, tuned
 
 from oversight.metrics.intervals import Estimate
 from oversight.reports.result import Result
@@ -41,6 +41,7 @@ def results() -> dict[str, Result]:
         "wide characters": one(weak_model="模型" * 30, strong_model="学生@4"),
         "no interval": one(gap=lone),
         "loss": one(metric="nll", chance=None),
+        "fine-tuned": Result(studies=(tuned(), tuned(roles=("weak",)), study(weak_train=LONG))),
     }
 
 
@@ -90,6 +91,25 @@ def test_what_differs_is_named_and_only_that() -> None:
     assert "shifted: 300 rows in 300 groups, 5 seeds" in text
     assert "methods marked (oracle) saw ground truth" in text
     assert "train" not in text
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_training_is_noted_unless_it_is_plain(width: int) -> None:
+    assert "training   supervisor full, student and ceiling lora\n" in as_text(Result(studies=(tuned(),)), width=width)
+    for weak_train in ("probe", "bow", "given", "planted", "bow+probe"):
+        assert as_text(one(weak_train=weak_train), width=width) == as_text(one(), width=width)
+
+
+def test_markdown_notes_the_training() -> None:
+    assert "- **training**: supervisor full, student and ceiling lora\n" in as_markdown(Result(studies=(tuned(),)))
+
+
+def test_rows_name_the_training_that_differs() -> None:
+    both = Result(studies=(tuned(weak_train="full"), tuned(weak_train="lora")))
+    text = as_text(both, width=200)
+    assert text.splitlines()[1].split()[:5] == ["supervisor", "->", "student", "method", "weak_train"]
+    assert "naive, weak_train full" in as_text(both, width=80)
+    assert "training   student and ceiling lora\n" in text
 
 
 def test_print_and_the_terminal_show_the_same() -> None:

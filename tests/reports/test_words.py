@@ -10,7 +10,7 @@ from synthetic_results import WITHIN_NOISE, estimate, ladder, study
 from oversight.metrics.intervals import Estimate
 from oversight.reports.result import Result
 from oversight.reports.verdicts import overview, percent, sentence, verdict
-from oversight.reports.words import clean, fact, interval, number, shown, value_of, warnings
+from oversight.reports.words import clean, context, fact, interval, notes, number, shown, value_of, warnings
 
 
 def between(low: float, value: float, high: float) -> Estimate:
@@ -121,3 +121,26 @@ def test_the_overview_counts_what_intervals_show() -> None:
 def test_warnings_are_listed_once_with_their_count() -> None:
     result = Result(studies=(study(warnings=("a", "b")), study(warnings=("a",))))
     assert warnings(result) == ["a", "b (1 of 2 studies)"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "named", "noted"),
+    [
+        ([("bow", "probe")], (), []),
+        ([("bow", "probe"), ("probe", "probe")], (), []),
+        ([("given", "probe"), ("planted", "bow")], ("train",), []),
+        ([("full", "full")], (), ["supervisor, student and ceiling full"]),
+        ([("full", "probe")], (), ["supervisor full, student and ceiling probe"]),
+        ([("bow+full", "lora")] * 2, (), ["supervisor bow+full, student and ceiling lora"]),
+        ([("prompt", "probe")], (), ["supervisor prompt, student and ceiling probe"]),
+        ([("bow", "lora"), ("probe", "lora")], ("weak_train",), ["student and ceiling lora"]),
+        ([("full", "lora"), ("full", "full")], ("train",), ["supervisor full"]),
+        ([("full", "lora"), ("probe", "probe")], ("weak_train", "train"), []),
+    ],
+)
+def test_training_is_named_where_it_differs_and_noted_where_it_does_not(
+    trained: list[tuple[str, str]], named: tuple[str, ...], noted: list[str]
+) -> None:
+    result = Result(studies=tuple(study(weak_train=weak, train=strong) for weak, strong in trained))
+    assert context(result) == named
+    assert [text for label, text in notes(result) if label == "training"] == noted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from oversight.methods.method import Needs, WeakData
 from oversight.models.student import Fitted, Loss, Student, Validation, cross_entropy
@@ -21,6 +22,8 @@ class OracleEarlyStopping:
 
     Source: Burns et al. 2023, arXiv:2312.09390, section 5.1 (early stopping on ground truth).
     """
+
+    name: ClassVar[str] = "oracle_early_stopping"
 
     loss: Loss = cross_entropy
 

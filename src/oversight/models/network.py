@@ -266,11 +266,7 @@ def load_config(checkpoint: Checkpoint, *, depth: int, dropout: bool = False) ->
     for name, value in config.to_dict().items():
         if kept < n_blocks and isinstance(value, list) and len(value) == n_blocks:
             setattr(config, name, value[:kept])
-        if (
-            not dropout
-            and isinstance(value, float)
-            and name.endswith(("dropout", "dropout_prob", "pdrop", "layerdrop"))
-        ):
+        if not dropout and isinstance(value, float) and name.endswith(DROPOUT_NAMES):
             setattr(config, name, 0.0)
     if kept < n_blocks:
         config.num_hidden_layers = kept

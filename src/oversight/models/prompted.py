@@ -277,8 +277,9 @@ class Form:
         for options in asked:
             for (first, a), (second, b) in pairwise(sorted(zip(options, self.words, strict=True))):
                 if second[: len(first)] == first:
+                    how = "are" if second == first else "begin"
                     raise InputError(
-                        f"{self.writer.name}: the tokens of the label word '{a}' begin those of '{b}', "
+                        f"{self.writer.name}: the tokens of the label word '{a}' {how} those of '{b}', "
                         "expected words that differ before one of them ends"
                     )
         return asked

@@ -235,7 +235,7 @@ def load_writer(checkpoint: Checkpoint, *, dtype: str) -> Any:
 
     config = load_config(checkpoint, depth=checkpoint.n_blocks)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint.path,
             config=config,
             dtype=getattr(torch, dtype),
@@ -246,6 +246,7 @@ def load_writer(checkpoint: Checkpoint, *, dtype: str) -> Any:
     except Exception as error:
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{checkpoint.name}: the weights cannot be loaded: {line}") from error
+    model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:
         raise InputError(

@@ -6,9 +6,10 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
@@ -104,9 +105,9 @@ def _drawings(sheet: Sheet) -> Iterator[Drawing]:
     heading = heading_of(sheet)
     numbers = f": {in_words(sheet.studies[0])}" if len(sheet.studies) == 1 else ""
     for index, title in enumerate(_titles(sheet)):
-        with _settings():
-            raw = _one(sheet, index)
-        yield Drawing(heading=heading, title=title, svg=inline(raw, label=f"{heading}. {title}{numbers}"))
+        inches = SINGLE_INCHES if len(sheet.studies) == 1 else PANEL_INCHES
+        svg = svg_of(inches, partial(_draw, sheet=sheet, index=index), label=f"{heading}. {title}{numbers}")
+        yield Drawing(heading=heading, title=title, svg=svg)
 
 
 def heading_of(sheet: Sheet) -> str:
@@ -124,16 +125,16 @@ def _titles(sheet: Sheet) -> list[str]:
     return [f"{text}{name}" for text, name in zip(what, names, strict=True)]
 
 
-def _one(sheet: Sheet, index: int) -> bytes:
-    """The SVG file of one panel as matplotlib writes it."""
+def svg_of(inches: tuple[float, float], draw: Callable[[Figure], None], *, label: str) -> str:
+    """A figure of that size as an element for a page; see `inline`."""
     from matplotlib.figure import Figure
 
-    single = len(sheet.studies) == 1
-    figure = Figure(figsize=SINGLE_INCHES if single else PANEL_INCHES, layout="constrained")
-    _draw(figure, sheet, index)
     data = io.BytesIO()
-    figure.savefig(data, format="svg", metadata={"Date": None, "Creator": None})
-    return data.getvalue()
+    with _settings():
+        figure = Figure(figsize=inches, layout="constrained")
+        draw(figure)
+        figure.savefig(data, format="svg", metadata={"Date": None, "Creator": None})
+    return inline(data.getvalue(), label=label)
 
 
 def _draw(figure: FigureBase, sheet: Sheet, index: int) -> None:

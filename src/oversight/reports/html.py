@@ -12,6 +12,7 @@ from oversight.errors import InputError, StepError
 from oversight.reports import sections
 from oversight.reports.markup import Raw, el, join, section
 from oversight.reports.palette import DARK, LIGHT, css_variables
+from oversight.reports.training import training
 
 if TYPE_CHECKING:
     from oversight.reports.result import Result
@@ -97,6 +98,7 @@ def _parts(result: Result) -> Raw:
             *top,
             sections.ledger(result),
             sections.disagreements(result),
+            training(result),
             section("Details", sections.all_metrics(result), sections.choices(result)),
             sections.how_to_read(),
             sections.provenance(result),

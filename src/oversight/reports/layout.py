@@ -11,6 +11,8 @@ from oversight.reports.words import clean, method, unique
 if TYPE_CHECKING:
     from oversight.reports.result import Result, Study
 
+Names = dict[tuple[str, str], str]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
@@ -61,52 +63,71 @@ def sheets(result: Result) -> tuple[Sheet, ...]:
     found: dict[tuple[str, str, str], list[Study]] = {}
     for study in result.studies:
         found.setdefault((study.task, study.test, study.metric), []).append(study)
-    supervisors = tuple(unique(clean(study.weak_model) for study in result.studies))
+    names = _supervisors(result)
+    supervisors = tuple(unique(names.values()))
     return tuple(
-        Sheet(task=task, test=test, metric=metric, panels=_panels(studies), supervisors=supervisors)
+        Sheet(task=task, test=test, metric=metric, panels=_panels(studies, names), supervisors=supervisors)
         for (task, test, metric), studies in found.items()
     )
 
 
-def _panels(studies: list[Study]) -> tuple[Panel, ...]:
+def _supervisors(result: Result) -> Names:
+    """By model and training the name of a supervisor; one model trained in two ways is two supervisors."""
+    found = dict.fromkeys((study.weak_model, study.weak_train) for study in result.studies)
+    models = [model for model, _ in found]
+    return {
+        (model, train): clean(model) if models.count(model) == 1 else f"{clean(model)}, {clean(train)}"
+        for model, train in found
+    }
+
+
+def _supervisor(study: Study, names: Names) -> str:
+    return names[study.weak_model, study.weak_train]
+
+
+def _panels(studies: list[Study], names: Names) -> tuple[Panel, ...]:
     """Students on the x axis where there are several, else methods, else supervisors."""
-    variants = _variants(studies)
+    variants = _variants(studies, names)
     ways = unique(variants)
     students = unique(clean(study.strong_model) for study in studies)
     if len(students) > 1:
         return tuple(
             _panel(
-                way, "student", students, [(s, clean(s.strong_model)) for s, v in _zip(studies, variants) if v == way]
+                way,
+                "student",
+                students,
+                [(s, clean(s.strong_model)) for s, v in _zip(studies, variants) if v == way],
+                names,
             )
             for way in ways
         )
     if len(ways) > 1:
-        return (_panel("", "method", ways, _zip(studies, variants)),)
-    weak = [clean(study.weak_model) for study in studies]
-    return (_panel(ways[0], "supervisor", unique(weak), _zip(studies, weak)),)
+        return (_panel("", "method", ways, _zip(studies, variants), names),)
+    weak = [_supervisor(study, names) for study in studies]
+    return (_panel(ways[0], "supervisor", unique(weak), _zip(studies, weak), names),)
 
 
 def _zip(studies: list[Study], names: list[str]) -> list[tuple[Study, str]]:
     return list(zip(studies, names, strict=True))
 
 
-def _variants(studies: list[Study]) -> list[str]:
+def _variants(studies: list[Study], names: Names) -> list[str]:
     """The method of each study, with `train` where that differs, and a number where all names repeat."""
     trains = len({study.train for study in studies}) > 1
     seen: dict[tuple[str, str, str], int] = {}
-    names: list[str] = []
+    variants: list[str] = []
     for study in studies:
         name = f"{method(study)}, {clean(study.train)}" if trains else method(study)
-        key = (clean(study.weak_model), clean(study.strong_model), name)
+        key = (_supervisor(study, names), clean(study.strong_model), name)
         seen[key] = seen.get(key, 0) + 1
-        names.append(name if seen[key] == 1 else f"{name} #{seen[key]}")
-    return names
+        variants.append(name if seen[key] == 1 else f"{name} #{seen[key]}")
+    return variants
 
 
-def _panel(title: str, axis: str, ticks: list[str], placed: list[tuple[Study, str]]) -> Panel:
+def _panel(title: str, axis: str, ticks: list[str], placed: list[tuple[Study, str]], names: Names) -> Panel:
     rows: dict[str, list[Study | None]] = {}
     for study, tick in placed:
-        row = rows.setdefault(clean(study.weak_model), [None] * len(ticks))
+        row = rows.setdefault(_supervisor(study, names), [None] * len(ticks))
         row[ticks.index(tick)] = study
-    series = {name: tuple(row) for name, row in rows.items()}
+    series = {supervisor: tuple(row) for supervisor, row in rows.items()}
     return Panel(title=title, axis=axis, ticks=tuple(ticks), series=series)

@@ -46,6 +46,11 @@ def colour_of(index: int) -> str:
     return LIGHT[SERIES[index % len(SERIES)]]
 
 
+def colour_of_role(role: str) -> str:
+    """The light colour of `weak`, `student` or `ceiling` where each stands once."""
+    return {"weak": LIGHT["muted"], "student": colour_of(0), "ceiling": LIGHT["ink"]}[role]
+
+
 def marker_of(index: int) -> str:
     """Its marker: one step further with every round of colours, so that 64 supervisors look different."""
     return MARKERS[(index + index // len(SERIES)) % len(MARKERS)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from oversight.metrics.intervals import Estimate
 from oversight.reports.layout import Panel, Sheet
-from oversight.reports.palette import LIGHT, colour_of, marker_of
+from oversight.reports.palette import LIGHT, colour_of, colour_of_role, marker_of
 from oversight.reports.words import (
     ROLES,
     bounded,
@@ -102,7 +102,7 @@ def _name_ticks(bottom: Axes, panel: Panel) -> None:
 
 def draw_scores(axes: Axes, panel: Panel, sheet: Sheet, frame: Frame) -> None:
     """Students' scores by supervisor, the supervisors' own as dashed levels, the ceiling in black."""
-    _calm(axes)
+    calm(axes)
     if panel.axis == "supervisor":
         _three_per_tick(axes, panel)
     else:
@@ -136,18 +136,17 @@ def _one_line_per_supervisor(axes: Axes, panel: Panel, sheet: Sheet) -> None:
 
 def _three_per_tick(axes: Axes, panel: Panel) -> None:
     """Supervisor, student and ceiling beside each other."""
-    looks = zip(ROLES, (-0.2, 0.0, 0.2), (MUTED, colour_of(0), INK), ("s", "o", "_"), strict=True)
-    for role, offset, colour, marker in looks:
+    for role, offset, marker in zip(ROLES, (-0.2, 0.0, 0.2), ("s", "o", "_"), strict=True):
         x = [j + offset for j in range(len(panel.ticks))]
         found = [_first(panel, j) for j in range(len(panel.ticks))]
         scores = [study and study.score(role) for study in found]
         name = "supervisor" if role == "weak" else role
-        _line(axes, x, scores, color=colour, marker=marker, linestyle="none", label=name)
+        _line(axes, x, scores, color=colour_of_role(role), marker=marker, linestyle="none", label=name)
 
 
 def draw_pgr(axes: Axes, panel: Panel, sheet: Sheet, frame: Frame) -> None:
     """PGR by supervisor; what is undefined stands hollow on the lower edge, marked n.d."""
-    _calm(axes)
+    calm(axes)
     for level in (0.0, 1.0):
         axes.axhline(level, color=MUTED, linewidth=0.8, zorder=0)
     offsets, edge = _offsets(len(panel.series) + 1), axes.get_xaxis_transform()
@@ -182,13 +181,13 @@ def draw_single(figure: FigureBase, study: Study) -> None:
 
 
 def _draw_three(axes: Axes, study: Study) -> None:
-    _calm(axes, across=True)
+    calm(axes, across=True)
     names = {
         "weak": clean(study.weak_model),
         "student": clean(study.strong_model),
         "ceiling": clean(study.strong_model),
     }
-    colours = dict(zip(ROLES, (MUTED, colour_of(0), INK), strict=True))
+    colours = {role: colour_of_role(role) for role in ROLES}
     values = {role: study.score(role) for role in ROLES}
     for y, role in zip((2, 1, 0), ROLES, strict=True):
         one = values[role]
@@ -214,7 +213,7 @@ def _draw_three(axes: Axes, study: Study) -> None:
 
 
 def _draw_recovered(axes: Axes, study: Study) -> None:
-    _calm(axes, across=True)
+    calm(axes, across=True)
     pgr = study.pgr
     axes.set_title(f"gap {shown(study.gap)}", loc="left", color=MUTED)
     for level in (0.0, 1.0):
@@ -269,7 +268,7 @@ def _offsets(n: int) -> Sequence[float]:
     return [step * (i - (n - 1) / 2) for i in range(n)]
 
 
-def _calm(axes: Axes, *, across: bool = False) -> None:
+def calm(axes: Axes, *, across: bool = False) -> None:
     """No box, a faint grid along the numbers."""
     for side in ("top", "right", *(("left",) if across else ())):
         axes.spines[side].set_visible(False)

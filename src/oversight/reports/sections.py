@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from oversight.reports.examples import STUDENT, Example, studies_with_examples
 from oversight.reports.figures import Drawing, as_svg
+from oversight.reports.fits import is_tuned
 from oversight.reports.markup import Raw, bullets, details, el, join, section, table
 from oversight.reports.verdicts import overview, sentence
 from oversight.reports.words import (
@@ -157,6 +158,8 @@ def choices(result: Result) -> Raw:
     if not rows:
         return NONE
     text = "Made on validation rows only: by weak labels for the student, by true labels for supervisor and ceiling."
+    if any(study.oracle for study in result.studies):
+        text += " An oracle's student may have seen true labels."
     return details(
         "Choices made while fitting",
         el("p", text),
@@ -165,12 +168,17 @@ def choices(result: Result) -> Raw:
 
 
 def _fits(fits: Sequence[Mapping[str, Any]], seeds: int) -> Raw:
-    """One line per seed, or a single one where all seeds chose the same."""
+    """One line per seed, or a single one where all seeds chose the same; of long settings only what differs."""
     lines = [fact(one) for one in fits]
     if len(lines) > 1 and len(set(lines)) == 1:
         return el("span", f"all {len(lines)}: {lines[0]}")
+    shared: list[str] = []
+    if len(fits) > 1 and all(map(is_tuned, fits)):
+        common = {name: value for name, value in fits[0].items() if all(one.get(name) == value for one in fits)}
+        shared = [f"all {len(fits)}: {fact(common)}"]
+        lines = [fact({name: value for name, value in one.items() if name not in common}) for one in fits]
     label = "seed" if len(lines) == seeds else "fit"
-    return bullets((f"{label} {i}: {line}" for i, line in enumerate(lines)), class_="ov-plain")
+    return bullets([*shared, *(f"{label} {i}: {line}" for i, line in enumerate(lines))], class_="ov-plain")
 
 
 def disagreements(result: Result) -> Raw:

@@ -20,6 +20,7 @@ UNDEFINED = "undefined"
 NO_INTERVAL = "no interval"
 ARROW = "->"
 ORACLE = "(oracle)"
+PLAIN_TRAINING = frozenset({"probe", "bow", "given", "planted"})
 UNSAFE = re.compile("[\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 SMALLEST_DIGITS, MOST_DIGITS = 2, 5
 STEPS_IN_WIDTH = 2.5
@@ -106,9 +107,19 @@ def method(study: Study) -> str:
     return f"{clean(study.method)} {ORACLE}" if study.oracle else clean(study.method)
 
 
+def trained_plainly(study: Study) -> bool:
+    """Whether no role was fine-tuned or prompted, so that the models' names say how they were trained."""
+    return {study.train, *study.weak_train.split("+")} <= PLAIN_TRAINING
+
+
 def context(result: Result) -> tuple[str, ...]:
-    """Which of task, train and test differ between studies and so need naming in each row."""
-    return tuple(name for name in ("task", "train", "test") if len({getattr(s, name) for s in result.studies}) > 1)
+    """Which of task, weak_train, train and test differ between studies and so need naming in each row.
+
+    How supervisors were trained is left out where their names say it: as long as nothing was fine-tuned or prompted.
+    """
+    plain = all(map(trained_plainly, result.studies))
+    names = ("task", *(() if plain else ("weak_train",)), "train", "test")
+    return tuple(name for name in names if len({getattr(study, name) for study in result.studies}) > 1)
 
 
 def title(study: Study, names: Iterable[str] = (), arrow: str = ARROW) -> str:
@@ -165,6 +176,7 @@ def notes(result: Result) -> list[tuple[str, str]]:
     names = context(result)
     several = [name for name in ("task", "test") if name in names]
     lines = [("metric", text) for text in unique(_metric_note(s.metric) for s in result.studies)]
+    lines += [("training", text) for text in _training_notes(result, names)]
     for study in result.studies:
         place = "".join(f"{clean(getattr(study, name))}: " for name in several)
         lines.append(("data", place + data_facts(study)))
@@ -183,6 +195,18 @@ def _metric_note(metric: str) -> str:
     if higher_is_better(metric):
         return metric_name(metric)
     return f"{metric_name(metric)}; gap and PGR are counted so that positive means better"
+
+
+def _training_notes(result: Result, named: Sequence[str]) -> list[str]:
+    """`supervisor full, student and ceiling lora`, as far as the rows do not name it; nothing for plain training."""
+    if all(map(trained_plainly, result.studies)):
+        return []
+    first = result.studies[0]
+    weak, strong = clean(first.weak_train), clean(first.train)
+    if not {"weak_train", "train"} & {*named} and weak == strong:
+        return [f"supervisor, student and ceiling {strong}"]
+    parts = {"weak_train": f"supervisor {weak}", "train": f"student and ceiling {strong}"}
+    return [", ".join(found)] if (found := [text for name, text in parts.items() if name not in named]) else []
 
 
 def pooled_counts(result: Result) -> Mapping[str, int]:

@@ -8,6 +8,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import numpy as np
+
 from oversight.errors import InputError, unknown
 from oversight.models.finetune.recipe import Full, Lora, LpFt, Machine
 
@@ -29,15 +31,36 @@ def trains_of(train: Any) -> dict[str, str | Full]:
         InputError: neither.
     """
     if isinstance(train, Mapping):
-        strange = sorted(set(train) - set(ROLES))
-        if strange:
-            raise InputError(f"train: found the role {strange[0]}, expected weak and strong")
+        check_roles("train", train, ROLES)
         return {role: train.get(role, PROBE) for role in ROLES}
     if isinstance(train, tuple | list):
         if len(train) != 2:
             raise InputError(f"train: found {len(train)} values, expected one, or one each for weak and strong")
         return dict(zip(ROLES, train, strict=True))
     return dict.fromkeys(ROLES, train)
+
+
+def check_roles(what: str, by_role: Mapping[Any, Any], known: tuple[str, ...]) -> None:
+    """Refuse what is given for a role that there is not.
+
+    Raises:
+        InputError: which one.
+    """
+    strange = [role for role in by_role if role not in known]
+    if strange:
+        raise InputError(f"{what}: found the role {strange[0]}, expected {' and '.join(known)}")
+
+
+def check_train(train: Any) -> None:
+    """Refuse a way to train that does not exist.
+
+    Raises:
+        InputError: an unknown name, or no recipe.
+    """
+    if isinstance(train, str) and train not in TRAINS:
+        raise unknown("train", train, TRAINS)
+    if not isinstance(train, str | Full):
+        raise InputError(f"train: found {train!r}, expected {', '.join(TRAINS)} or a recipe such as Lora(rank=16)")
 
 
 def is_fine_tuning(train: str | Full) -> bool:
@@ -55,6 +78,7 @@ def load_recipe(train: str | Full, settings: Mapping[str, Any]) -> Full:
     Raises:
         InputError: unknown name or setting, or a value of another kind.
     """
+    check_train(train)
     if isinstance(train, str) and train not in RECIPES:
         raise unknown("train", train, TRAINS)
     kind = RECIPES[train] if isinstance(train, str) else type(train)
@@ -76,12 +100,15 @@ def load_recipe(train: str | Full, settings: Mapping[str, Any]) -> Full:
 
 
 def _read(name: str, value: Any, hint: Any) -> Any:
-    """A text as one of the types of a field; what is no text as it is."""
-    if not isinstance(value, str):
-        return value
+    """A text as one of the types of a field; what is no text must be of one of them."""
+    value = value.item() if isinstance(value, np.generic) else value
     choices = _choices(hint)
-    for choice in choices:
+    for choice in sorted(choices, key=lambda one: one is not type(None)):  # `none` is no word among words
         read = _READERS.get(choice)
+        if not isinstance(value, str):
+            if read is not None and _HOLDS[choice](value):
+                return tuple(value) if isinstance(value, list) else value
+            continue
         if read is None and value == choice:
             return value
         try:
@@ -90,7 +117,8 @@ def _read(name: str, value: Any, hint: Any) -> Any:
         except (ValueError, KeyError):
             continue
     expected = " or ".join(_NAMES.get(choice, str(choice)) for choice in choices)
-    raise InputError(f"--set {name}: found '{value}', expected {expected}")
+    found = f"'{value}'" if isinstance(value, str) else repr(value)
+    raise InputError(f"--set {name}: found {found}, expected {expected}")
 
 
 def _choices(hint: Any) -> list[Any]:
@@ -122,6 +150,14 @@ _READERS: Mapping[Any, Callable[[str], Any]] = {
     type(None): _none,
     tuple[float, ...]: lambda text: tuple(map(float, _parts(text))),
     tuple[str, ...]: _parts,
+}
+_HOLDS: Mapping[Any, Callable[[Any], bool]] = {
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: isinstance(value, int) and not isinstance(value, bool),
+    float: lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    type(None): lambda value: value is None,
+    tuple[float, ...]: lambda value: isinstance(value, tuple | list) and all(map(_HOLDS[float], value)),
+    tuple[str, ...]: lambda value: isinstance(value, tuple | list) and all(isinstance(one, str) for one in value),
 }
 _NAMES: Mapping[Any, str] = {
     bool: "true or false",

@@ -13,7 +13,7 @@ from oversight.methods.method import Method, OracleMethod, WithLoss
 from oversight.metrics.scores import METRICS
 from oversight.reports.result import Result
 from oversight.resolve.models import AS_IS, ModelOptions, load_student, load_supervisor
-from oversight.resolve.recipes import TRAINS, is_fine_tuning, trains_of
+from oversight.resolve.recipes import ROLES, check_roles, check_train, is_fine_tuning, trains_of
 from oversight.resolve.stores import load_store
 from oversight.resolve.tasks import load_task, load_tests
 from oversight.runs.steps import Progress
@@ -55,6 +55,7 @@ def _trained(
     train: Any, settings: Mapping[str, Mapping[str, Any]], weak: ModelOptions, strong: ModelOptions
 ) -> tuple[ModelOptions, ModelOptions]:
     """Options with how each role is trained; settings for both go to the roles that are fine-tuned."""
+    check_roles("settings", settings, (*ROLES, "both"))
     trains = {"weak": weak.train, "strong": strong.train} if train is None else trains_of(train)
     given = {
         role: {**options.settings, **settings.get(role, {})} for role, options in (("weak", weak), ("strong", strong))
@@ -83,8 +84,7 @@ def _check_settings(
 def _check_train(both: Sequence[ModelOptions], specs: Sequence[Any]) -> None:
     """Refuse a way to train that does not exist, or that nothing here can be trained in."""
     for options in both:
-        if isinstance(options.train, str) and options.train not in TRAINS:
-            raise unknown("train", options.train, TRAINS)
+        check_train(options.train)
         if is_fine_tuning(options.train) and not (_networks(specs) or any(not isinstance(one, str) for one in specs)):
             raise InputError(
                 f"--train: found {options.train}, but only bow and labels, which are not fine-tuned; "

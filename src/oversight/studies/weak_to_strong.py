@@ -132,7 +132,8 @@ def run_study(
     by_study = {id(study): one for study, one in zip(studies, scored, strict=True)}
 
     def rows_of(study: Study) -> TestRows:
-        return _rows(plan, by_study[id(study)], kept)
+        with fits_kept_in(kept, keep_models=keep_models):
+            return _rows(plan, by_study[id(study)], kept)
 
     return Result(studies=studies, about=about or {}, rows_of=rows_of)
 

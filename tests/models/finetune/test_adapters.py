@@ -193,7 +193,7 @@ def test_frozen_weights_in_bfloat16_agree_with_float32(
     expected, found = logits_of(exact, rows), logits_of(rough, rows)
     error = float((expected - found).abs().max() / expected.abs().max())
     assert rough.packed == exact.packed
-    assert 0 < error < 0.04
+    assert 0 < error < 0.05
 
 
 def test_in_bfloat16_matrices_are_frozen_in_it_and_the_rest_is_in_float32(

@@ -55,11 +55,11 @@ def test_a_run_that_knows_its_rows_by_heart_is_not(seed: int) -> None:
     assert not undertrained((levels * noise).tolist(), start=LN2)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_noise_alone_is_no_fall(seed: int) -> None:
-    """Small batches: a standard deviation of 0.3 nats around a level far below the start."""
-    levels = np.concatenate([np.linspace(LN2, 0.2, 30), np.full(170, 0.2)])
-    assert not undertrained(noisy(levels, seed=seed, sd=0.3), start=LN2)
+def test_noise_alone_is_seldom_taken_for_a_fall() -> None:
+    """A level 0.05 nats below the start, noise of 0.05: quarters of 20 updates differ by 0.016, so that one run in
+    four shows a fall above a fifth of 0.05; above two standard errors as well it is one in forty."""
+    runs = [undertrained(noisy(np.full(80, LN2 - 0.05), seed=seed), start=LN2) for seed in range(200)]
+    assert sum(runs) <= 10
 
 
 @pytest.mark.parametrize(("fallen", "expected"), [(0.009, True), (0.011, False)])

@@ -35,16 +35,20 @@ Floats = npt.NDArray[np.float64]
 CONFIDENCE = Confidence(aux_weight=0.5, warmup_fraction=0.2)
 LOSSES = {"cross-entropy": cross_entropy, "confidence": CONFIDENCE}
 WORDS = 6
+MICRO = Machine(tokens_at_once=24)
 
 
 class Cramped(Classifier):
-    """A network on a machine that holds at most `room` rows while it trains."""
+    """A network on a machine that holds at most `room` rows while it trains, and nothing in its `bad`-th pass."""
 
     room = 1
+    bad = 0
     denied = 0
+    passes = 0
 
     def logits(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
-        if self.network.model.training and len(rows) > self.room:
+        self.passes += self.network.model.training
+        if self.network.model.training and (len(rows) > self.room or self.passes == self.bad):
             self.denied += 1
             raise torch.OutOfMemoryError(f"no room for {len(rows)} rows")
         return super().logits(encoded, rows)
@@ -453,6 +457,16 @@ def test_without_dropout_only_the_order_is_drawn(
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
 
 
+def test_every_update_drops_out_anew(make: Callable[..., Classifier], lesson: Callable[..., Lesson]) -> None:
+    """One batch again and again, at rates that move nothing: only the draws can change the loss."""
+    losses: dict[bool, list[float]] = {}
+    for dropout in (False, True):
+        recipe = Full(epochs=4, batch_size=8, head_lr=1e-12, dropout=dropout)
+        classifier = start_anywhere(make(recipe))
+        losses[dropout] = train(classifier, lesson(classifier, 8), recipe, lr=1e-12).losses
+    assert np.ptp(losses[False]) < 1e-5 and np.diff(np.sort(losses[True])).min() > 1e-4
+
+
 def test_every_update_is_told(make: Callable[..., Classifier], lesson: Callable[..., Lesson]) -> None:
     told: list[tuple[float, str]] = []
     recipe = Full(epochs=2, batch_size=8)
@@ -515,6 +529,25 @@ def test_micro_batches_are_halved_until_they_fit_and_stay_so(
         warnings.simplefilter("ignore", ResourceWarning)
         train(classifier, taught, recipe, lr=1e-3)
     assert classifier.denied == halvings
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_was_added_up_before_memory_ran_out_does_not_count_twice(
+    loss: str, make: Callable[..., Classifier], lesson: Callable[..., Lesson]
+) -> None:
+    """The third pass of the first update fails, when two have handed back their gradients already."""
+    recipe = Full(epochs=1, batch_size=8, head_lr=1e-2, clip=1e9, optimizer="adafactor", machine=MICRO)
+    runs: list[dict[str, torch.Tensor]] = []
+    for bad in (0, 3):
+        classifier = start_anywhere(make(recipe, kind=Cramped))
+        assert isinstance(classifier, Cramped)
+        classifier.room, classifier.bad = 8, bad
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            train(classifier, lesson(classifier, 8, loss=LOSSES[loss]), recipe, lr=1e-3)
+        assert classifier.denied == (bad > 0)
+        runs.append(weights_of(classifier))
+    close(runs[1], runs[0])
 
 
 def test_memory_for_no_row_at_all_ends_the_run(make: Callable[..., Classifier], lesson: Callable[..., Lesson]) -> None:

@@ -91,9 +91,7 @@ def step_of(folder: Path) -> int | None:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
-def test_weights_and_moments_come_back_bit_by_bit(
-    optimizer: str, begin: Callable[[Any], Run], tmp_path: Path
-) -> None:
+def test_weights_and_moments_come_back_bit_by_bit(optimizer: str, begin: Callable[[Any], Run], tmp_path: Path) -> None:
     run = begin(optimizer)
     learn(run, range(3))
     states.save(tmp_path, some_state(3), run[0].trained(), run[1].state_dict())
@@ -202,22 +200,27 @@ def halve(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def replaced_by(text: str) -> Callable[[Path], None]:
-    return lambda path: path.write_text(text, encoding="utf-8") and None
+def make_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
-DAMAGE: dict[str, Callable[[Path], None]] = {
+def replaced_by(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text, encoding="utf-8")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "a bit near the end": lambda path: flip(path, 8 * path.stat().st_size - 20),
     "a bit at the start": lambda path: flip(path, 3),
     "half of it": halve,
-    "empty": lambda path: path.write_bytes(b"") and None,
+    "empty": lambda path: path.write_bytes(b""),
     "deleted": Path.unlink,
-    "a directory": lambda path: (path.unlink(), path.mkdir()) and None,
+    "a directory": make_directory,
     "null": replaced_by("null"),
     "a list": replaced_by("[]"),
     "a number": replaced_by("1"),
     "another object": replaced_by('{"sha256": "", "content": {}}'),
-    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)) and None,
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
 }
 
 

@@ -125,9 +125,7 @@ def test_the_same_seed_gives_the_same_bits(loss: Any, backbone: Backbone, data: 
 
 
 def test_another_order_of_rows_gives_another_student(backbone: Backbone, data: Data) -> None:
-    first, second = (
-        data.fit(backbone, seed=Seed.of(0, order=order)).predict(data.validation.rows) for order in (0, 1)
-    )
+    first, second = (data.fit(backbone, seed=Seed.of(0, order=order)).predict(data.validation.rows) for order in (0, 1))
     assert np.abs(first - second).max() > 1e-6
 
 

@@ -54,6 +54,8 @@ def check_targets(model: Any, recipe: Lora, *, name: str) -> None:
         raise InputError("train lora: peft is not installed; expected: pip install 'oversight[lora]'")
     layers = sorted({path.rpartition(".")[2] for path, one in model.named_modules() if _is_linear(one)})
     known = [path for path, one in model.named_modules() if _is_linear(one)]
+    if recipe.targets == ():
+        raise InputError(f"{name}: found no LoRA target, expected one of {', '.join(layers)}")
     for target in recipe.targets or ():
         if not any(path == target or path.endswith(f".{target}") for path in known):
             raise InputError(

@@ -74,7 +74,9 @@ class Classifier:
         self._freeze_unused()
         if recipe.machine.checkpointing:
             _checkpoint(self.network.model, name=backbone.name)
-        self.head = torch.nn.Linear(width, n_classes, bias=not paired).to(self.device)
+        # Zeros in place of the library's draw from the global generator.
+        head: Any = torch.nn.utils.skip_init(torch.nn.Linear, width, n_classes, bias=not paired, device=self.device)
+        self.head: torch.nn.Linear = head
         torch.nn.init.zeros_(self.head.weight)
         if not paired:
             torch.nn.init.zeros_(self.head.bias)
@@ -233,17 +235,29 @@ class Classifier:
                 error, self.why_padded = math.inf, str(refusal).splitlines()[0]
         allowed = AGREES[str(dtype).removeprefix("torch.")]
         self.packed = error <= allowed
-        if not self.packed:
+        if self.packed:
+            self.network.model.config.pad_token_id = None  # there is no padding, of which the library would warn
+        else:
             self.why_padded = self.why_padded or f"packed states differ by {error:.1g} of their size"
             with quiet_transformers():
                 self.network.model.set_attn_implementation("eager" if self.device == "cpu" else "sdpa")
         return expected.shape[1]
 
     def _freeze_unused(self) -> None:
-        """Weights that no logit depends on (a pooler, a norm behind the depth that is read) are not trained."""
+        """Weights that no logit depends on (a pooler, a norm behind the depth that is read) are not trained.
+
+        Raises:
+            InputError: there are no others.
+        """
         if any(name.endswith("experts") and found for name, found in self.network.model.config.to_dict().items()):
             return  # a text reaches few experts, which says nothing of the others
-        self._pooled([np.zeros(2, np.int64)], 0).sum().backward()
+        state = self._pooled([np.zeros(2, np.int64)], 0)
+        if not state.requires_grad:
+            found = ", ".join(getattr(self.recipe, "targets", None) or ("all weights",))
+            raise InputError(
+                f"{self.network.backbone.name}: no logit depends on {found}; expected targets that are read"
+            )
+        state.sum().backward()
         for parameter in self.network.model.parameters():
             if parameter.requires_grad and parameter.grad is None:
                 parameter.requires_grad_(False)

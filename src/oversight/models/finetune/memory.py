@@ -20,9 +20,11 @@ def available_bytes(device: str) -> int | None:
     return min(found) if found else None
 
 
-def gigabytes(n: float) -> str:
-    """`1.3 GB`, with two digits."""
-    return f"{n / 1e9:.2g} GB" if n < 99.5e9 else f"{n / 1e9:.0f} GB"
+def readable(n: float) -> str:
+    """Bytes with two or three digits: `310 MB`, `1.3 GB`, `131 GB`."""
+    if n < 0.995e9:
+        return f"{n / 1e6:.0f} MB"
+    return f"{n / 1e9:.1f} GB" if n < 99.5e9 else f"{n / 1e9:.0f} GB"
 
 
 def _available_of_machine() -> int | None:

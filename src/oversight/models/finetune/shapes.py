@@ -23,13 +23,21 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
-    """Counts over the tensors of a network; `attention` is layers * attention width."""
+    """Counts over the tensors of a network and of what is trained beside it.
+
+    Attributes:
+        parameters: of the network.
+        trained: head included.
+        adapters: of which in adapters.
+        used: multiplied with each token.
+        weights: bytes of all of them.
+        moments: bytes of what the optimiser remembers.
+    """
 
     parameters: int
     trained: int
     adapters: int
     used: float
-    attention: int
     weights: int
     moments: int
 
@@ -54,8 +62,7 @@ class Shapes:
             parameters=sum(one.numel() for one in network.parameters()),
             trained=sum(map(math.prod, trained)),
             adapters=n_adapters,
-            used=_per_token(network, backbone),
-            attention=backbone.blocks * attention(network.config)[1],
+            used=per_token(network, backbone),
             weights=_weight_bytes(network, student) + 4 * (n_adapters + sum(map(math.prod, head))),
             moments=sum(map(_factored if recipe.optimizer == "adafactor" else _two_moments, trained)),
         )
@@ -81,7 +88,7 @@ def _used(network: Any, backbone: Backbone) -> Iterator[tuple[str, Any]]:
             yield name, parameter
 
 
-def _per_token(network: Any, backbone: Backbone) -> float:
+def per_token(network: Any, backbone: Backbone) -> float:
     """Numbers of matrices that each token is multiplied with: no table of embeddings, few of many experts."""
     from torch.nn import Embedding
 
@@ -136,7 +143,7 @@ def _weight_bytes(network: Any, student: FineTuned) -> int:
     item = 4 if resolve_precision(backbone.precision, device) == "float32" else 2
     if not isinstance(recipe, Lora):
         total = sum(4 * one.numel() for one in network.parameters())
-        return total + (0 if item == 4 else 2 * math.ceil(_per_token(network, backbone)))
+        return total + (0 if item == 4 else 2 * math.ceil(per_token(network, backbone)))
     total = float(sum(one.numel() * (item if one.ndim > 1 else 4) for one in network.parameters()))
     if recipe.quantize is not None:
         small = sum(n_in * n_out for _, (n_in, n_out) in _linears(network))

@@ -15,9 +15,9 @@ from oversight.errors import InputError
 from oversight.models.backbone import Backbone, resolve_device, resolve_precision
 from oversight.models.checkpoint import Checkpoint
 from oversight.models.finetune.classifier import TOKENS_AT_ONCE
-from oversight.models.finetune.memory import available_bytes, gigabytes
+from oversight.models.finetune.memory import available_bytes, readable
 from oversight.models.finetune.recipe import FEWEST_TOKENS, Full, Lora
-from oversight.models.finetune.shapes import Shapes, attention, linear_widths
+from oversight.models.finetune.shapes import Shapes, attention, linear_widths, per_token
 from oversight.models.network import (
     COUNTS_FROM_PAD,
     POSITION_NAMES,
@@ -140,7 +140,8 @@ def estimate(
     fixed += snapshot if resolve_device(student.backbone.device) == "cpu" else 0
     texts = 2 if paired else 1
     activations, least = _micro_batches(student, n_rows=n_rows, n_tokens=texts * n_tokens, longest=longest, texts=texts)
-    forward = texts * n_tokens * (2 * shapes.used + 2 * shapes.adapters + 2 * shapes.attention * (n_tokens + longest))
+    forward = texts * forward_flops(student.backbone, n_tokens=n_tokens, longest=longest)
+    forward += texts * n_tokens * 2 * shapes.adapters
     backward = 2 * forward - (texts * n_tokens * 2 * shapes.used if isinstance(recipe, Lora) else 0)
     passes = forward + backward + (forward if machine.checkpointing else 0)
     return Size(
@@ -163,6 +164,19 @@ def estimate(
         training_flops=float(passes * n_rows * recipe.n_epochs(n_rows) * trials),
         prediction_flops=float(forward),
     )
+
+
+def forward_flops(backbone: Backbone, *, n_tokens: float, longest: int) -> float:
+    """Floating-point operations of reading one text, see `estimate`.
+
+    Args:
+        backbone: which network, how deep.
+        n_tokens: of the text; the mean of several.
+        longest: tokens of the longest one.
+    """
+    network = skeleton(backbone.checkpoint, depth=backbone.blocks)
+    _, width = attention(network.config)
+    return n_tokens * (2 * per_token(network, backbone) + 2 * backbone.blocks * width * (n_tokens + longest))
 
 
 def estimate_on(student: FineTuned, rows: Rows, *, n_classes: int) -> Size:
@@ -263,11 +277,11 @@ def check_memory(student: FineTuned, size: Size) -> None:
     parts = {"weights": size.bytes_weights, "gradients": size.bytes_gradients, "optimiser": size.bytes_optimizer}
     if device == "cpu":
         parts |= {"best weights": size.bytes_snapshot}
-    shown = ", ".join(f"{name} {gigabytes(n)}" for name, n in parts.items())
-    helpful = [f"{name} ({gigabytes(n)})" for name, n in _remedies(student, size).items() if n < 0.98 * needed]
+    shown = ", ".join(f"{name} {readable(n)}" for name, n in parts.items())
+    helpful = [f"{name} ({readable(n)})" for name, n in _remedies(student, size).items() if n < 0.98 * needed]
     raise InputError(
-        f"{student.name}: training ({student.recipe.name}) needs about {gigabytes(needed)} on {device} "
-        f"({shown}; the rest are activations), found {gigabytes(available)} free; "
+        f"{student.name}: training ({student.recipe.name}) needs about {readable(needed)} on {device} "
+        f"({shown}; the rest are activations), found {readable(available)} free; "
         f"expected a smaller model or depth{', or one of: ' if helpful else ''}{', '.join(helpful)}"
     )
 

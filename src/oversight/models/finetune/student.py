@@ -180,6 +180,7 @@ class _Fits:
         if kept is not None and shelf is not None:
             found = self._again(*kept)
             if not isinstance(found, str):
+                self._drop_checkpoints(key)  # a process may have ended after it kept the fit and before it did this
                 return found
             shelf.spoil(key, found)
         return self._trained(lr, key)
@@ -219,9 +220,13 @@ class _Fits:
         if bench.shelf is not None:
             made = {"kind": "model", "config": self._described(lr), "inputs": [], "seconds": state.seconds}
             bench.shelf.keep(key, arrays, {"choices": choices, "environment": _environment(classifier)}, about=made)
-        if folder is not None:
-            drop(folder)
+        self._drop_checkpoints(key)
         return found
+
+    def _drop_checkpoints(self, key: str) -> None:
+        folder = workbench().folder
+        if folder is not None:
+            drop(folder / key)
 
     def on(self, device: str, *, tokens_at_once: int | None) -> _Fits:
         """The same on a certain device, with a budget of one pass."""

@@ -10,7 +10,7 @@ import numpy as np
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone
 from oversight.models.checkpoint import Checkpoint
-from oversight.models.network import load_tokenizer, quiet_transformers
+from oversight.models.network import load_config, load_tokenizer, quiet_transformers
 from oversight.tasks.task import Floats
 
 UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
@@ -64,7 +64,9 @@ def _table(checkpoint: Checkpoint) -> Any:
     """(vocabulary, d): the unembedding that lies beside the weights; the embedding where the two are tied."""
     from safetensors import safe_open
 
-    for endings in (UNEMBEDDINGS, EMBEDDINGS):
+    config = load_config(checkpoint, depth=checkpoint.n_blocks)
+    is_tied = getattr(config, "tie_word_embeddings", True)
+    for endings in (UNEMBEDDINGS, EMBEDDINGS) if is_tied else (UNEMBEDDINGS,):
         for path in sorted(checkpoint.path.glob("*.safetensors")):
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 (the file is no mapping)
