@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -262,3 +263,69 @@ def plant() -> Iterator[Callable[..., Rows]]:
 
     with using(bank):
         yield add
+
+
+@pytest.fixture(scope="session")
+def make_writer() -> Callable[..., Path]:
+    """make_writer(path, family, seed=..., **config) -> path of a tiny decoder with a language-model head."""
+
+    def make(path: Path, family: str, *, seed: int = 0, **changes: Any) -> Path:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        from oversight.models.network import quiet_transformers
+
+        config = AutoConfig.from_pretrained(save_family(path, family, **changes))
+        with torch.random.fork_rng(devices=[]), quiet_transformers():
+            torch.manual_seed(seed)
+            AutoModelForCausalLM.from_config(config).eval().save_pretrained(path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def writers(tmp_path_factory: pytest.TempPathFactory, make_writer: Callable[..., Path]) -> Callable[..., Checkpoint]:
+    """writers(family, chat=..., **config) -> a tiny decoder with a head; made once."""
+    made: dict[str, Checkpoint] = {}
+
+    def make(family: str, *, chat: str | None = None, **changes: Any) -> Checkpoint:
+        from transformers import AutoTokenizer
+
+        key = json.dumps([family, chat, changes])
+        if key not in made:
+            positions = "n_positions" if family == "gpt2" else "max_position_embeddings"
+            path = make_writer(tmp_path_factory.mktemp(family), family, **{positions: 2048, **changes})
+            if chat is not None:
+                tokenizer = AutoTokenizer.from_pretrained(path)
+                tokenizer.chat_template = chat
+                tokenizer.save_pretrained(path)
+            made[key] = from_directory(path, name=family)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def one_by_one() -> Callable[..., Any]:
+    """one_by_one(checkpoint, prompts, words, special=True) -> (n, k): one token after another, whole softmax."""
+
+    def compute(checkpoint: Checkpoint, prompts: Sequence[str], words: Sequence[str], *, special: bool = True) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
+        model = AutoModelForCausalLM.from_pretrained(checkpoint.path, dtype=torch.float32).eval()
+        found = np.zeros((len(prompts), len(words)))
+        for i, prompt in enumerate(prompts):
+            start = len(tokenizer(prompt, add_special_tokens=special)["input_ids"])
+            for j, word in enumerate(words):
+                ids = tokenizer(f"{prompt} {word}", add_special_tokens=special)["input_ids"]
+                found[i, j] = 1.0
+                for t in range(start, len(ids)):
+                    with torch.no_grad():
+                        logits = model(torch.tensor([ids[:t]])).logits[0, -1].double()
+                    found[i, j] *= float(logits.exp()[ids[t]] / logits.exp().sum())
+        return found / found.sum(1, keepdims=True)
+
+    return compute

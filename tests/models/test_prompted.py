@@ -1,10 +1,10 @@
-"""A decoder that is prompted: against one token at a time, its examples, its refusals, and a case that it must know."""
+"""Prompts, examples, pairs and calibration of a decoder that is prompted, and a case that it must know."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,10 @@ from hypothesis import strategies as st
 
 from oversight.describe import describe
 from oversight.errors import InputError
-from oversight.methods.losses import Confidence
 from oversight.models.backbone import Backbone
 from oversight.models.checkpoint import Checkpoint, from_directory
 from oversight.models.prompted import CONTENT_FREE, PAIR_TEMPLATE, PAIR_WORDS, TEXT_TEMPLATE, Prompted, draw
-from oversight.models.student import check_student, cross_entropy, trained_how
-from oversight.models.writer import PAYS
+from oversight.models.student import trained_how
 from oversight.tasks.columns import PAIR_CLASSES
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Labels, Rows
@@ -31,6 +29,7 @@ InFloat32 = Callable[..., Backbone]
 RowsOf = Callable[..., Rows]
 Sentences = Callable[..., list[str]]
 Writers = Callable[..., Checkpoint]
+OneByOne = Callable[..., Floats]
 SEED = Seed.of(0)
 WORDS = ("bad", "good")
 TEMPLATE = "a film {text} so it was"
@@ -38,69 +37,6 @@ CHAT = (
     "{% for turn in messages %}never {{ turn.role }} dull {{ turn.content | trim }} once {% endfor %}"
     "{% if add_generation_prompt %}never assistant dull{% endif %}"
 )
-FAMILIES = ("gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3", "opt", "phi")
-
-
-def save_head(path: Path, *, seed: int = 0) -> None:
-    """Put a randomly initialised network with its head over the one without that lies there."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(path)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        AutoModelForCausalLM.from_config(config).eval().save_pretrained(path)
-
-
-@pytest.fixture(scope="session")
-def writers(tmp_path_factory: pytest.TempPathFactory, make_network: Callable[..., Path]) -> Writers:
-    """writers(family, chat=..., **config) -> a tiny decoder with a head; made once."""
-    made: dict[str, Checkpoint] = {}
-
-    def make(family: str, *, chat: str | None = None, **changes: Any) -> Checkpoint:
-        from transformers import AutoTokenizer
-
-        key = json.dumps([family, chat, changes])
-        if key not in made:
-            path = make_network(tmp_path_factory.mktemp(family), family, **{POSITIONS[family]: 2048, **changes})
-            save_head(path)
-            if chat is not None:
-                tokenizer = AutoTokenizer.from_pretrained(path)
-                tokenizer.chat_template = chat
-                tokenizer.save_pretrained(path)
-            made[key] = from_directory(path, name=family)
-        return made[key]
-
-    return make
-
-
-POSITIONS = {family: "max_position_embeddings" for family in FAMILIES} | {"gpt2": "n_positions"}
-
-
-@pytest.fixture(params=FAMILIES)
-def written(request: pytest.FixtureRequest, writers: Writers) -> Checkpoint:
-    """A tiny decoder of each family in turn."""
-    return writers(request.param)
-
-
-def one_by_one(checkpoint: Checkpoint, prompts: Sequence[str], words: Sequence[str], *, special: bool = True) -> Floats:
-    """The definition: for each text and word, one token after another, from the softmax over the whole vocabulary."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
-    model = AutoModelForCausalLM.from_pretrained(checkpoint.path, dtype=torch.float32).eval()
-    found = np.zeros((len(prompts), len(words)))
-    for i, prompt in enumerate(prompts):
-        start = len(tokenizer(prompt, add_special_tokens=special)["input_ids"])
-        for j, word in enumerate(words):
-            ids = tokenizer(f"{prompt} {word}", add_special_tokens=special)["input_ids"]
-            found[i, j] = 1.0
-            for t in range(start, len(ids)):
-                with torch.no_grad():
-                    logits = model(torch.tensor([ids[:t]])).logits[0, -1].double()
-                found[i, j] *= float(logits.exp()[ids[t]] / logits.exp().sum())
-    return found / found.sum(1, keepdims=True)
 
 
 def labelled(rows: Rows, *, k: int = 2, seed: int = 0) -> Labels:
@@ -112,255 +48,12 @@ def shown(fitted: Any) -> list[str]:
     return list(fitted.choices["shown"])
 
 
-# What a probability is
-
-
-def test_zero_shot_equals_one_token_at_a_time(
-    written: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    rows = rows_of(sentences(6, longest=12))
-    student = Prompted(backbone=in_float32(written), words=WORDS, template=TEMPLATE)
-    found = student.fit(rows, labelled(rows), seed=SEED).predict(rows)
-    expected = one_by_one(written, [f"a film {text} so it was" for text in rows.texts], WORDS)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_few_shot_equals_one_token_at_a_time(
-    written: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    """Examples stand before the prompt, each with its word, a blank line after it."""
-    rows, new = rows_of(sentences(20, longest=8)), rows_of(sentences(5, seed=1, longest=12))
-    labels = labelled(rows)
-    student = Prompted(backbone=in_float32(written), words=WORDS, template=TEMPLATE, shots=4)
-    fitted = student.fit(rows, labels, seed=SEED)
-    answers = {row_id: WORDS[j] for row_id, j in zip(rows.ids, labels.probs.argmax(1), strict=True)}
-    before = "".join(f"a film {rows.pick([one]).texts[0]} so it was {answers[one]}\n\n" for one in shown(fitted))
-    expected = one_by_one(written, [f"{before}a film {text} so it was" for text in new.texts], WORDS)
-    np.testing.assert_allclose(fitted.predict(new), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "gemma3"])
-def test_words_of_several_tokens_multiply(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, family: str
-) -> None:
-    """One token, two that begin alike, and three: p(very good | x) = p(very | x) p(good | x very)."""
-    words = ("dull", "very good", "very bad", "not so good")
-    checkpoint, rows = writers(family), rows_of(sentences(5, longest=9))
-    student = Prompted(backbone=in_float32(checkpoint), words=words, template=TEMPLATE)
-    found = student.fit(rows, labelled(rows, k=4), seed=SEED).predict(rows)
-    expected = one_by_one(checkpoint, [f"a film {text} so it was" for text in rows.texts], words)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("shots", [0, 2])
-def test_a_real_decoder_equals_one_token_at_a_time(
-    stories: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, shots: int
-) -> None:
-    texts = ["Tom was happy and smiled.", "The dog was sad.", "Lily lost her red ball in the park and cried.", "Hi!"]
-    rows = rows_of(texts)
-    words, template = ("very sad", "happy"), "{text} At the end of the day, everyone was"
-    student = Prompted(backbone=in_float32(stories), words=words, template=template, shots=shots)
-    labels = Labels.of(rows, np.eye(2)[[1, 0, 0, 1]], source="test")
-    fitted = student.fit(rows, labels, seed=SEED)
-    told = dict(zip(rows.ids, zip(texts, [words[j] for j in (1, 0, 0, 1)], strict=True), strict=True))
-    filled = {text: template.replace("{text}", text) for text in texts}
-    before = "".join(f"{filled[told[one][0]]} {told[one][1]}\n\n" for one in shown(fitted))
-    expected = one_by_one(stories, [before + filled[text] for text in texts], words)
-    np.testing.assert_allclose(fitted.predict(rows), expected, atol=1e-5)
-
-
-def test_a_real_decoder_finds_a_happy_story_happier(
-    stories: Checkpoint, in_float32: InFloat32, rows_of: RowsOf
-) -> None:
-    rows = rows_of(["Lily was so happy. She smiled and was", "Lily lost her toy. She cried and was"])
-    student = Prompted(backbone=in_float32(stories), words=("sad", "happy"), template="{text} very")
-    found = student.fit(rows, labelled(rows), seed=SEED).predict(rows)
-    assert found[0, 1] > found[1, 1]
-
-
-def test_probabilities_sum_to_one(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    rows = rows_of(sentences(7))
-    student = Prompted(backbone=in_float32(writers("llama")), words=("bad", "good", "odd"), template=TEMPLATE)
-    found = student.fit(rows, labelled(rows, k=3), seed=SEED).predict(rows)
-    np.testing.assert_allclose(found.sum(1), 1, atol=1e-12)
-
-
-def test_words_in_another_order_give_columns_in_that_order(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    rows, words = rows_of(sentences(6)), ("bad", "very good", "odd")
-    backbone = in_float32(writers("gpt2"))
-    found = [
-        Prompted(backbone=backbone, words=order, template=TEMPLATE)
-        .fit(rows, labelled(rows, k=3), seed=SEED)
-        .predict(rows)
-        for order in (words, words[::-1])
-    ]
-    np.testing.assert_allclose(found[0], found[1][:, ::-1], atol=1e-6)
-
-
-def test_bfloat16_stays_near_float32(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    rows = rows_of(sentences(12))
-    exact, rough = (
-        Prompted(backbone=in_float32(writers("llama"), precision=one), words=WORDS, template=TEMPLATE)
-        .fit(rows, labelled(rows), seed=SEED)
-        .predict(rows)
-        for one in ("float32", "bfloat16")
-    )
-    assert 0 < np.abs(exact - rough).max() < 0.05
-
-
-# Who asks beside whom
-
-
-@pytest.mark.parametrize("shots", [0, 6])
-def test_the_order_of_rows_does_not_matter(
-    written: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, shots: int
-) -> None:
-    rows = rows_of(sentences(12, longest=20))
-    turned = rows.take(reversed(range(12)))
-    student = Prompted(backbone=in_float32(written), words=WORDS, template=TEMPLATE, shots=shots)
-    labels = labelled(rows)
-    there = student.fit(rows, labels, seed=SEED).predict(rows)
-    back = student.fit(turned, labels, seed=SEED).predict(turned)
-    np.testing.assert_allclose(there, back[::-1], atol=1e-5)
-
-
-@pytest.mark.parametrize("shots", [0, 6])
-def test_companions_do_not_matter(
-    written: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, shots: int
-) -> None:
-    rows = rows_of(sentences(6, longest=30))
-    fitted = Prompted(backbone=in_float32(written), words=WORDS, template=TEMPLATE, shots=shots).fit(
-        rows, labelled(rows), seed=SEED
-    )
-    alone = np.concatenate([fitted.predict(rows.take([i])) for i in range(6)])
-    np.testing.assert_allclose(fitted.predict(rows), alone, atol=1e-5)
-
-
-def test_small_batches_change_nothing(
-    writers: Writers,
-    in_float32: InFloat32,
-    rows_of: RowsOf,
-    sentences: Sentences,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows = rows_of(sentences(20, longest=25))
-    fitted = Prompted(backbone=in_float32(writers("llama")), words=WORDS, template=TEMPLATE, shots=4).fit(
-        rows, labelled(rows), seed=SEED
-    )
-    at_once = fitted.predict(rows)
-    monkeypatch.setattr("oversight.models.writer.TOKEN_BUDGET", {"cpu": 1})
-    np.testing.assert_allclose(fitted.predict(rows), at_once, atol=1e-5)
-
-
-def test_no_rows_give_no_probabilities(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    rows = rows_of(sentences(3))
-    fitted = Prompted(backbone=in_float32(writers("llama")), words=WORDS).fit(rows, labelled(rows), seed=SEED)
-    assert fitted.predict(rows.take([])).shape == (0, 2)
-
-
-def test_predicting_again_gives_the_same_bytes(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    """What is kept of the examples is not used up by the first batch."""
-    rows = rows_of(sentences(10))
-    fitted = Prompted(backbone=in_float32(writers("mistral")), words=WORDS, shots=4, template=TEMPLATE).fit(
-        rows, labelled(rows), seed=SEED
-    )
-    assert fitted.predict(rows).tobytes() == fitted.predict(rows).tobytes()
-
-
-# How much is computed
-
-
-@pytest.fixture
-def n_read() -> Iterator[Callable[[Any, Rows], int]]:
-    """n_read(fitted, rows) -> tokens that went through the network for these rows, filler too."""
-    handles: list[Any] = []
-
-    def count(fitted: Any, rows: Rows) -> int:
-        seen: list[int] = []
-        table = fitted.form.writer.model.get_input_embeddings()
-        handles.append(table.register_forward_hook(lambda _module, args, _out: seen.append(args[0].numel())))
-        fitted.predict(rows)
-        return sum(seen)
-
-    yield count
-    for handle in handles:
-        handle.remove()
-
-
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3", "opt"])
-def test_examples_go_through_the_network_once(
-    writers: Writers,
-    in_float32: InFloat32,
-    rows_of: RowsOf,
-    sentences: Sentences,
-    n_read: Callable[[Any, Rows], int],
-    family: str,
-) -> None:
-    """6 examples of at least 12 tokens are 72 or more; 40 prompts of 6 words and the template's 6 or 7 are at most 13.
-    Read with every prompt that would be 40 * 72 tokens; once, and once more for the check, it is far below half."""
-    rows = rows_of(sentences(40, shortest=6, longest=6))
-    fitted = Prompted(backbone=in_float32(writers(family)), words=WORDS, template=TEMPLATE, shots=6).fit(
-        rows, labelled(rows), seed=SEED
-    )
-    assert n_read(fitted, rows) < 40 * 72 / 2
-
-
-def test_words_of_one_token_need_one_pass(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, n_read: Callable[[Any, Rows], int]
-) -> None:
-    """10 rows of 4 words and 5 of the template: 90 tokens, whatever the number of classes."""
-    rows, words = rows_of(sentences(10, shortest=4, longest=4)), ("bad", "good", "odd", "warm", "cold")
-    fitted = Prompted(backbone=in_float32(writers("gpt2")), words=words, template=TEMPLATE).fit(
-        rows, labelled(rows, k=5), seed=SEED
-    )
-    assert n_read(fitted, rows) == 90
-
-
-def test_a_word_within_the_reading_of_another_needs_no_pass_of_its_own(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, n_read: Callable[[Any, Rows], int]
-) -> None:
-    """`very good` is read up to `very`; there `dull`, of one token, is seen too: 10 rows of 4 + 5 + 1 tokens."""
-    rows = rows_of(sentences(10, shortest=4, longest=4))
-    fitted = Prompted(backbone=in_float32(writers("gpt2")), words=("dull", "very good"), template=TEMPLATE).fit(
-        rows, labelled(rows), seed=SEED
-    )
-    assert n_read(fitted, rows) == 100
-
-
-def test_a_beginning_whose_reuse_changes_the_answer_is_read_each_time(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, n_read: Callable[[Any, Rows], int]
-) -> None:
-    """A network whose states depend on the length of the whole input: what was kept of a part of it is of no use."""
-    import torch
-
-    rows = rows_of(sentences(8, shortest=6, longest=6))
-    checkpoint = writers("llama")
-    fitted = Prompted(backbone=in_float32(checkpoint), words=WORDS, template=TEMPLATE, shots=6).fit(
-        rows, labelled(rows), seed=SEED
-    )
-    scale = torch.linspace(-1, 1, 32)
-    fitted.form.writer.model.get_input_embeddings().register_forward_hook(
-        lambda _module, args, out: out * (1 + args[0].shape[1] * scale)
-    )
-    alone = np.concatenate([fitted.predict(rows.take([i])) for i in range(8)])
-    assert n_read(fitted, rows) > 8 * 72
-    np.testing.assert_allclose(fitted.predict(rows), alone, atol=1e-5)
-
-
 # Prompts
 
 
-def test_the_default_question_names_all_words(stories: Checkpoint, in_float32: InFloat32, rows_of: RowsOf) -> None:
+def test_the_default_question_names_all_words(
+    stories: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, one_by_one: OneByOne
+) -> None:
     rows, words = rows_of(["Tom ran.", "It rained."]), ("sad", "happy")
     student = Prompted(backbone=in_float32(stories), words=words)
     found = student.fit(rows, labelled(rows), seed=SEED).predict(rows)
@@ -368,7 +61,9 @@ def test_the_default_question_names_all_words(stories: Checkpoint, in_float32: I
     np.testing.assert_allclose(found, one_by_one(stories, prompts, words), atol=1e-5)
 
 
-def test_braces_in_a_text_stay_as_they_are(stories: Checkpoint, in_float32: InFloat32, rows_of: RowsOf) -> None:
+def test_braces_in_a_text_stay_as_they_are(
+    stories: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, one_by_one: OneByOne
+) -> None:
     rows, words = rows_of(["{words} {other} {text} {", "fine"]), ("sad", "happy")
     student = Prompted(backbone=in_float32(stories), words=words, template="{text} {json: 1} is")
     found = student.fit(rows, labelled(rows), seed=SEED).predict(rows)
@@ -391,14 +86,13 @@ def test_no_space_is_put_after_a_template_that_ends_in_white_space(
 
 
 def test_nothing_after_a_text_is_put_before_the_word(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, tmp_path: Path, make_network: Callable[..., Path]
+    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, tmp_path: Path, make_writer: Callable[..., Path]
 ) -> None:
     """A tokenizer that ends every text with a special token would make the network answer after the end."""
     from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer
 
-    path = make_network(tmp_path, "llama")
-    save_head(path)
+    path = make_writer(tmp_path, "llama")
     rows = rows_of(["a warm film", "cold"])
     student = Prompted(backbone=in_float32(from_directory(path), max_tokens=20), words=WORDS, template=TEMPLATE)
     plain = student.fit(rows, labelled(rows), seed=SEED).predict(rows)
@@ -414,7 +108,7 @@ def test_nothing_after_a_text_is_put_before_the_word(
 
 @pytest.mark.parametrize("shots", [0, 2])
 def test_a_chat_template_is_used_where_there_is_one(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, shots: int
+    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, shots: int, one_by_one: OneByOne
 ) -> None:
     """Turns as the template writes them, examples first, no special token beside its own; it puts a space before the
     assistant's words, and so does the prompt."""
@@ -434,7 +128,7 @@ def test_a_chat_template_is_used_where_there_is_one(
 
 
 def test_a_model_that_can_think_aloud_is_told_not_to(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
+    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, one_by_one: OneByOne
 ) -> None:
     thinks = CHAT.replace("dull{% endif %}", "dull{% if enable_thinking is false %} more less {% endif %}{% endif %}")
     checkpoint, rows = writers("llama", chat=thinks), rows_of(sentences(4, longest=8))
@@ -452,70 +146,6 @@ def test_a_chat_template_that_refuses_the_turns_is_one_line(
     rows = rows_of(sentences(3))
     with pytest.raises(InputError, match=r"^llama: its chat template cannot be filled: only systems speak$"):
         Prompted(backbone=in_float32(checkpoint), words=WORDS).fit(rows, labelled(rows), seed=SEED)
-
-
-# Long texts
-
-
-def test_a_long_text_is_read_as_its_first_tokens(writers: Writers, in_float32: InFloat32, rows_of: RowsOf) -> None:
-    """The template after it stays whole."""
-    backbone = in_float32(writers("llama"), max_tokens=3)
-    rows = rows_of(["good warm film but never again", "good warm film"])
-    found = (
-        Prompted(backbone=backbone, words=WORDS, template=TEMPLATE).fit(rows, labelled(rows), seed=SEED).predict(rows)
-    )
-    np.testing.assert_array_equal(found[0], found[1])
-
-
-def test_cut_rows_are_counted_once_each(writers: Writers, in_float32: InFloat32, rows_of: RowsOf) -> None:
-    backbone = in_float32(writers("llama"), max_tokens=2)
-    rows = rows_of(["a b c", "a b", "a", "c d e"], ["a", "a b", "a b c", "a b c d"])
-    fitted = Prompted(backbone=backbone, words=WORDS).fit(rows, labelled(rows), seed=SEED)
-    assert fitted.choices["truncated"] == {"n_truncated": 3, "n_rows": 4, "max_tokens": 2}
-
-
-def test_examples_are_cut_as_well(writers: Writers, in_float32: InFloat32, rows_of: RowsOf) -> None:
-    backbone = in_float32(writers("llama"), max_tokens=2)
-    labels = np.eye(2)
-    long, short = rows_of(["good film never again", "bad film so"]), rows_of(["good film", "bad film"])
-    found: list[Floats] = []
-    for rows in (long, short):
-        plain = Rows(ids=("0", "1"), texts=rows.texts, groups=("0", "1"))
-        fitted = Prompted(backbone=backbone, words=WORDS, template=TEMPLATE, shots=2).fit(
-            plain, Labels.of(plain, labels, source="test"), seed=SEED
-        )
-        found.append(fitted.predict(plain))
-    np.testing.assert_array_equal(found[0], found[1])
-
-
-def test_prompts_that_could_exceed_the_positions_are_refused_before_any_is_read(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    """TEMPLATE has 5 words, and <s> before it: 6; the word itself is not read. 6 + 27 > 32."""
-    checkpoint, rows = writers("llama", max_position_embeddings=32), rows_of(sentences(4, longest=5))
-    student = Prompted(backbone=in_float32(checkpoint, max_tokens=27), words=WORDS, template=TEMPLATE)
-    with pytest.raises(InputError, match=r"prompts of up to 33 tokens .*, expected at most the 32 positions"):
-        student.fit(rows, labelled(rows), seed=SEED)
-
-
-def test_a_prompt_of_exactly_all_positions_is_read(writers: Writers, in_float32: InFloat32, rows_of: RowsOf) -> None:
-    checkpoint = writers("gpt2", n_positions=32)
-    rows = rows_of([" ".join(["warm"] * 30), "cold"])
-    student = Prompted(backbone=in_float32(checkpoint, max_tokens=27), words=WORDS, template=TEMPLATE)
-    found = student.fit(rows, labelled(rows), seed=SEED).predict(rows)
-    prompts = [f"a film {text} so it was" for text in (" ".join(["warm"] * 27), "cold")]
-    np.testing.assert_allclose(found, one_by_one(checkpoint, prompts, WORDS), atol=1e-5)
-
-
-def test_a_prompt_that_grows_beyond_the_positions_is_refused(
-    stories: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, tmp_path: Path
-) -> None:
-    """Tokens of a text alone need not be those within the prompt, so the prompts themselves are looked at too."""
-    rows = rows_of(["fine", "well"])
-    fitted = Prompted(backbone=in_float32(stories), words=("sad", "happy")).fit(rows, labelled(rows), seed=SEED)
-    fitted.form.writer.positions = 20
-    with pytest.raises(InputError, match=r"found a prompt of \d+ tokens, expected at most the 20 positions"):
-        fitted.predict(rows)
 
 
 # Examples
@@ -610,7 +240,9 @@ def test_the_words_of_pairs_stand_in_the_order_of_their_classes() -> None:
     assert PAIR_WORDS == PAIR_CLASSES
 
 
-def test_pairs_are_asked_which_one_is_better(stories: Checkpoint, in_float32: InFloat32, rows_of: RowsOf) -> None:
+def test_pairs_are_asked_which_one_is_better(
+    stories: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, one_by_one: OneByOne
+) -> None:
     rows = rows_of(["Tom ran.", "Lily sat down."], ["Tom fell.", "It was hot."])
     found = Prompted(backbone=in_float32(stories, max_tokens=64)).fit(rows, labelled(rows), seed=SEED).predict(rows)
     assert rows.others is not None
@@ -697,125 +329,6 @@ def test_it_reads_no_features_and_says_how_it_learns(writers: Writers, in_float3
     assert (student.name, student.backbones, trained_how(student)) == ("llama", (), "prompt")
 
 
-# Refusals
-
-
-def test_an_encoder_is_refused(bert: Checkpoint, in_float32: InFloat32) -> None:
-    with pytest.raises(InputError, match=r"^bert: found an encoder, expected a decoder"):
-        Prompted(backbone=in_float32(bert), words=WORDS)
-
-
-def test_a_part_of_the_depth_is_refused(writers: Writers, in_float32: InFloat32) -> None:
-    with pytest.raises(InputError, match=r"^llama@2: found depth 2, expected all 3 blocks"):
-        Prompted(backbone=in_float32(writers("llama"), depth=2), words=WORDS)
-
-
-@pytest.mark.parametrize(
-    ("setting", "said"),
-    [
-        ({"words": ("good",)}, "one word for each class"),
-        ({"words": ("good", " ")}, "one word for each class"),
-        ({"words": WORDS, "shots": -1}, "found shots=-1, expected 0 or more"),
-        ({"words": WORDS, "template": "answer:"}, r"found the template 'answer:', expected \{text\}"),
-        ({"words": WORDS, "template": ""}, r"found the template '', expected \{text\}"),
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(
-    writers: Writers, in_float32: InFloat32, setting: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(InputError, match=said):
-        Prompted(backbone=in_float32(writers("llama")), **setting)
-
-
-def test_a_loss_is_refused(writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences) -> None:
-    student, rows = Prompted(backbone=in_float32(writers("llama")), words=WORDS), rows_of(sentences(4))
-    student.check_loss(cross_entropy)
-    with pytest.raises(InputError, match="prompted and not trained, so it takes no loss"):
-        student.fit(rows, labelled(rows), loss=Confidence(), seed=SEED)
-
-
-def test_another_number_of_words_than_classes_is_refused_before_anything_is_loaded(
-    writers: Writers, in_float32: InFloat32
-) -> None:
-    student = Prompted(backbone=in_float32(writers("llama")), words=WORDS)
-    with pytest.raises(InputError, match="found 2 label words, expected one for each of 3 classes"):
-        check_student(student, n_rows=10, n_classes=3)
-
-
-def test_more_examples_than_rows_are_refused(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    student, rows = Prompted(backbone=in_float32(writers("llama")), words=WORDS, shots=5), rows_of(sentences(4))
-    with pytest.raises(InputError, match="found shots=5, expected at most the 4 rows"):
-        student.fit(rows, labelled(rows), seed=SEED)
-
-
-def test_single_texts_need_words(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    rows = rows_of(sentences(4))
-    with pytest.raises(InputError, match="found no label words"):
-        Prompted(backbone=in_float32(writers("llama"))).fit(rows, labelled(rows), seed=SEED)
-
-
-@pytest.mark.parametrize(("others", "template"), [(None, "{text} {other}"), (["a", "b"], "{text}")])
-def test_a_template_of_the_other_kind_of_rows_is_refused(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, others: list[str] | None, template: str
-) -> None:
-    rows = rows_of(["good", "bad"], others)
-    student = Prompted(backbone=in_float32(writers("llama")), words=WORDS, template=template)
-    with pytest.raises(
-        InputError, match=r"for (preference pairs|single texts), expected \{text\} (and \{other\}|alone)"
-    ):
-        student.fit(rows, labelled(rows), seed=SEED)
-
-
-@pytest.mark.parametrize(
-    "words", [("very", "very good"), ("good", "good"), ("unheard", "unseen"), ("so odd", "dull", "so")]
-)
-def test_a_word_that_begins_another_is_refused(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences, words: tuple[str, ...]
-) -> None:
-    """p(very good) = p(very) p(good | very) <= p(very): the longer one could never win. Unknown words are equal."""
-    rows = rows_of(sentences(4))
-    student = Prompted(backbone=in_float32(writers("llama")), words=words)
-    with pytest.raises(InputError, match=r"the tokens of the label word '.*' (begin|are) those of '.*'"):
-        student.fit(rows, labelled(rows, k=len(words)), seed=SEED)
-
-
-def test_a_network_saved_without_its_head_is_refused_by_the_name_of_what_lacks(
-    families: dict[str, Path], in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    """A head of random numbers would answer too."""
-    rows = rows_of(sentences(4))
-    student = Prompted(
-        backbone=in_float32(from_directory(families["llama"], name="headless"), max_tokens=20), words=WORDS
-    )
-    with pytest.raises(InputError, match=r"^headless: the weights lack 1 tensors .*e\.g\. lm_head\.weight$"):
-        student.fit(rows, labelled(rows), seed=SEED)
-
-
-def test_a_head_tied_to_the_embeddings_is_not_missed(
-    gpt2: Checkpoint, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    """Saved without a head, which is the table of embeddings itself."""
-    rows = rows_of(sentences(4, longest=8))
-    student = Prompted(backbone=in_float32(gpt2, max_tokens=20), words=WORDS, template=TEMPLATE)
-    expected = one_by_one(gpt2, [f"a film {text} so it was" for text in rows.texts], WORDS)
-    np.testing.assert_allclose(student.fit(rows, labelled(rows), seed=SEED).predict(rows), expected, atol=1e-5)
-
-
-def test_a_tokenizer_of_a_larger_network_is_named(
-    in_float32: InFloat32, rows_of: RowsOf, tmp_path: Path, make_network: Callable[..., Path]
-) -> None:
-    path = make_network(tmp_path, "llama", vocab_size=12)
-    save_head(path)
-    rows = rows_of(["good film", "odd warm cold"])
-    student = Prompted(backbone=in_float32(from_directory(path, name="small"), max_tokens=20), words=WORDS)
-    with pytest.raises(InputError, match=r"^small: the tokenizer gives id \d+, but the network knows 12 tokens"):
-        student.fit(rows, labelled(rows), seed=SEED)
-
-
 # A case that it must get right
 
 
@@ -824,13 +337,12 @@ def contains_good(texts: Sequence[str]) -> npt.NDArray[np.int64]:
 
 
 @pytest.fixture(scope="session")
-def taught(tmp_path_factory: pytest.TempPathFactory, make_network: Callable[..., Path]) -> Checkpoint:
+def taught(tmp_path_factory: pytest.TempPathFactory, make_writer: Callable[..., Path]) -> Checkpoint:
     """A tiny decoder trained to write `always` after `TEXT so it was` where the text contains `good`, else `never`."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    path = make_network(tmp_path_factory.mktemp("taught"), "llama", initializer_range=0.05)
-    save_head(path)
+    path = make_writer(tmp_path_factory.mktemp("taught"), "llama", initializer_range=0.05)
     tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModelForCausalLM.from_pretrained(path)
     draw_words, optimizer = np.random.default_rng(0), torch.optim.AdamW(model.parameters(), lr=3e-3)
     known = ["film", "the", "dull", "warm", "cold", "but", "plain", "long", "short", "bad"]
@@ -860,15 +372,3 @@ def test_what_a_network_was_taught_is_read_from_its_answers(
     found = student.fit(rows, labelled(rows), seed=SEED).predict(rows)
     assert 15 < truth.sum() < len(rows) - 15
     np.testing.assert_array_equal(found.argmax(1), truth)
-
-
-def test_more_than_the_least_that_pays_is_shared_in_these_tests(
-    writers: Writers, in_float32: InFloat32, rows_of: RowsOf, sentences: Sentences
-) -> None:
-    """The few-shot tests above are of kept beginnings only if theirs are long enough."""
-    rows = rows_of(sentences(20, longest=8))
-    fitted = Prompted(backbone=in_float32(writers("llama")), words=WORDS, template=TEMPLATE, shots=4).fit(
-        rows, labelled(rows), seed=SEED
-    )
-    before = sum(len(question.split()) + 1 for question, _ in fitted.form.examples)
-    assert before >= PAYS

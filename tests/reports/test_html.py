@@ -169,7 +169,7 @@ def test_every_number_of_the_json_is_on_the_page(which: str) -> None:
     for a_study in RESULTS[which].studies:
         tree = json.loads(json.dumps(a_study.as_json()))
         for path, value in numbers_of(tree):
-            forms = {f"{value:.6g}", *(number(value, digits) for digits in range(2, 6))}
+            forms = {str(value), f"{value:.6g}", *(number(value, digits) for digits in range(2, 6))}
             assert forms & found, (path, value)
         for estimate in (*main_estimates(a_study).values(), a_study.gain):
             assert shown(estimate, 2 if estimate is a_study.pgr else 3) in text

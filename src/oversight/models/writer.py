@@ -110,10 +110,12 @@ class Writer:
             (n, k) float64: sums of log-probabilities of tokens, in nats.
 
         Raises:
-            InputError: a row is longer than the network has positions for.
+            InputError: a row is longer than the network has positions for, or its options begin with nothing alike.
         """
         import torch
 
+        if not all(common(sequences) for sequences in options):
+            raise InputError(f"{self.name}: found a prompt without any token, expected a template with own words")
         found = np.zeros((len(options), len(options[0]) if options else 0))
         reads = _reads(options)
         inputs = sorted(reads)

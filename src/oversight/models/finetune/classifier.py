@@ -11,7 +11,7 @@ import numpy as np
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone, Pool, resolve_device, resolve_precision
 from oversight.models.finetune.encoded import Encoded, Ids, Vocabulary
-from oversight.models.finetune.ragged import Pack, register, work_on
+from oversight.models.finetune.ragged import Pack, leave_uncompiled, register, work_on
 from oversight.models.finetune.recipe import FEWEST_TOKENS, Full, Lora
 from oversight.models.finetune.team import ALONE, Team
 from oversight.models.network import COUNTS_FROM_PAD, Network, quiet_transformers
@@ -74,6 +74,8 @@ class Classifier:
         self._freeze_unused()
         if recipe.machine.checkpointing:
             _checkpoint(self.network.model, name=backbone.name)
+        if recipe.machine.compile:
+            _compile(self.network)
         # Zeros in place of the library's draw from the global generator.
         head: Any = torch.nn.utils.skip_init(torch.nn.Linear, width, n_classes, bias=not paired, device=self.device)
         self.head: torch.nn.Linear = head
@@ -301,6 +303,15 @@ def _checkpoint(model: Any, *, name: str) -> None:
     except ValueError:
         kind = type(model).__name__
         raise InputError(f"{name}: {kind} has no gradient checkpointing; expected checkpointing=False") from None
+
+
+def _compile(network: Network) -> None:
+    """Compile each block by itself; attention, which reads the texts of the moment, stays outside."""
+    import torch
+
+    leave_uncompiled()
+    for block in network.blocks:
+        block.forward = torch.compile(block.forward, dynamic=True)
 
 
 def _first_position(backbone: Backbone) -> int:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RAGGED = "oversight_ragged"
+FUSED = {"cuda"}
 IGNORED = frozenset(["cache_position", "position_embeddings", "position_ids"])
 
 
@@ -176,13 +177,11 @@ def _attend(
     from torch.nn.functional import scaled_dot_product_attention
 
     bias = pack.bias(causal=causal, window=window, like=q)
-    if q.device.type != "cpu" and softcap is None:
-        return scaled_dot_product_attention(
-            q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale, enable_gqa=k.shape[1] != q.shape[1]
-        )
     groups = q.shape[1] // k.shape[1]
-    if groups > 1:
+    if groups > 1:  # a kernel that groups heads itself takes no bias
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+    if q.device.type in FUSED and softcap is None:
+        return scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
     scores = (q * scale) @ k.transpose(-1, -2)
     if softcap is not None:
         scores = (scores / softcap).tanh() * softcap
@@ -201,3 +200,13 @@ def register() -> str:
     AttentionInterface.register(RAGGED, ragged_attention)
     AttentionMaskInterface.register(RAGGED, no_mask)
     return RAGGED
+
+
+@cache
+def leave_uncompiled() -> None:
+    """Keep `ragged_attention` out of compiled blocks, for which it would be another function with every batch."""
+    import torch
+    from transformers import AttentionInterface
+
+    register()
+    AttentionInterface.register(RAGGED, torch.compiler.disable(ragged_attention))

@@ -93,6 +93,7 @@ class Full:
     machine: Machine = field(default=Machine())
 
     def __post_init__(self) -> None:
+        self._expect(self.lr != (), "lr", "none", "a learning rate or several")
         for name, rates in (("lr", [*(self.lrs or ())]), ("head_lr", [self.head_lr])):
             self._expect(all(rate > 0 and math.isfinite(rate) for rate in rates), name, rates, "numbers above 0")
         self._expect(self.epochs is None or self.epochs >= 1, "epochs", self.epochs, "at least 1")
@@ -177,3 +178,7 @@ class LpFt(Full):
     name: ClassVar[str] = "lp-ft"
 
     penalties: tuple[float, ...] = PENALTIES
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect(self.words is None, "words", self.words, "none: the head starts from the probe")

@@ -193,7 +193,7 @@ class _Fits:
         head = self._head()
         if recipe.machine.processes == 1:
             classifier, lesson = self.prepared(head)
-            with _threads(torch.get_num_threads()):
+            with _threads(torch.get_num_threads()), torch.random.fork_rng(devices=[]):
                 state = train(classifier, lesson, recipe, lr=lr, folder=folder, tell=bench.tell)
         else:
             backbone = self.student.backbone
