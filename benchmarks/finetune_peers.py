@@ -19,8 +19,8 @@ Seconds are those of the whole training after one pass forward and backward that
 loading and evaluation; evaluation of the test rows is timed apart, each in its own way. Memory is what was resident at
 most until training ended, and in brackets how much of it came after the network was loaded. Utilisation counts
 6 FLOPs per real token and parameter other than embeddings, and 12 t^2 d per block for the attention of t tokens,
-against a matrix product of 2048 measured in every turn. Without --updates: those of the default recipe, so that
-accuracies mean something; they are compared on the same test rows, resampled with seeds.
+against a matrix product of 2048 measured in every turn. Without --updates: those of the default recipe but for its
+short batches, so that accuracies mean something; they are compared on the same test rows, resampled with seeds.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def prepare(task: ov.Task, model: str, folder: Path, *, updates: int | None) -> 
     n_weights, blocks, width = shape(path)
     return Setting(
         model=model,
-        task=task.name,
+        task=Path(task.name).name,
         path=str(path),
         rows=str(folder / "rows.json"),
         groups=parts["test"].groups,

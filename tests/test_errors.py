@@ -134,7 +134,7 @@ W2S: dict[str, str] = {
     "--weak bow --strong bow --train fulll": "unknown train 'fulll': did you mean 'full'?",
     "--weak bow --strong bow --set epochs=2": "--set epochs: a setting of fine-tuning, found train probe",
     "--weak bow --strong bow --weak-lr 1e-4": "weak.lr: a setting of fine-tuning, but nothing is fine-tuned in this",
-    "--weak bow --strong bow --set epochs": "--set: found 'epochs', expected NAME=VALUE, weak.NAME=VALUE or strong.NAME=",
+    "--weak bow --strong bow --set epochs": "--set: found 'epochs', expected NAME=VALUE, weak.NAME=VALUE or ",
     "--weak bow --strong bow --metric acuracy": "unknown metric 'acuracy': did you mean 'accuracy'?",
     "--weak bow --strong bow --precision float16": "--precision: found float16, expected auto, float32, bfloat16",
     "--weak bow --strong bow --device tpu": "--device: found tpu, expected auto, cpu or cuda",
@@ -186,7 +186,7 @@ MINILM: dict[str, str] = {
     "--strong minilm --train full --set batch_size=500": "minilm: found batch_size 500, expected at most the ",
     "--strong minilm --train full --max-tokens 7": "minilm: found max_tokens=7, expected at least 8",
     "--strong minilm --train full --strong-layers 2": "model 'minilm': layers are chosen for a probe, found train full",
-    "--strong minilm --train full --strong-penalty 1": "model 'minilm': penalties are those of a probe, found train full",
+    "--strong minilm --train full --strong-penalty 1": "model 'minilm': penalties are those of a probe, found ",
     "--strong minilm --method confidence --aux-weight 3": "method confidence: aux_weight: found 3.0, expected a number",
 }
 

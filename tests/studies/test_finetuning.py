@@ -138,7 +138,7 @@ def test_no_truth_of_transfer_or_validation_rows_reaches_the_student(
     found = run_arm(other, people, tuned(RATES), WithLoss(), seeds=1)
     assert (probs_of(found)["student"] == probs_of(searched)["student"]).all()
     assert without_seconds(found[0].choices["student"]) == without_seconds(searched[0].choices["student"])
-    assert found[0].score("ceiling").value < 0.2 < 0.9 < searched[0].score("ceiling").value
+    assert found[0].score("ceiling").value < 0.2 < 0.8 < searched[0].score("ceiling").value
 
 
 def test_weak_labels_of_the_validation_rows_are_what_the_student_is_compared_to(

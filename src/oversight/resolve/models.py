@@ -16,8 +16,9 @@ from oversight.models.finetune.student import FineTuned
 from oversight.models.lexical import BagOfWords
 from oversight.models.names import ModelName, parse_model
 from oversight.models.probe import PENALTIES, Probe
+from oversight.models.prompted import Prompted
 from oversight.models.student import Student
-from oversight.resolve.recipes import PROBE, is_fine_tuning, load_recipe
+from oversight.resolve.recipes import PROBE, PROMPT, load_recipe, read_settings, takes_settings
 from oversight.supervision.people import people
 from oversight.supervision.supervisor import Supervisor, Trained
 from oversight.tasks.task import Task
@@ -107,7 +108,7 @@ def load_student(spec: str | Student, options: ModelOptions = AS_IS) -> Student:
     )
     if options.train == PROBE:
         return _probe(backbone, options)
-    return _fine_tuned(backbone, options)
+    return _prompted(backbone, options) if options.train == PROMPT else _fine_tuned(backbone, options)
 
 
 def _probe(backbone: Backbone, options: ModelOptions) -> Probe:
@@ -116,6 +117,13 @@ def _probe(backbone: Backbone, options: ModelOptions) -> Probe:
         raise InputError(f"--set {name}: a setting of fine-tuning, found train {PROBE} for {backbone.name}")
     layers = options.layers if options.layers != () else tuple(range(backbone.blocks + 1))
     return Probe(backbone=backbone, penalties=options.penalties or PENALTIES, layers=layers or ())
+
+
+def _prompted(backbone: Backbone, options: ModelOptions) -> Prompted:
+    if options.layers is not None or options.penalties is not None:
+        raise InputError(f"model '{backbone.name}': layers and penalties are those of a probe, found train {PROMPT}")
+    known = ("words", "template", "shots", "calibrate")
+    return Prompted(backbone=backbone, **read_settings(Prompted, options.settings, known=known, name=PROMPT))
 
 
 def _fine_tuned(backbone: Backbone, options: ModelOptions) -> FineTuned:
@@ -130,7 +138,7 @@ def _fine_tuned(backbone: Backbone, options: ModelOptions) -> FineTuned:
 
 
 def _check_unset(spec: str, options: ModelOptions) -> None:
-    if options.settings and not is_fine_tuning(options.train):
+    if options.settings and not takes_settings(options.train):
         raise InputError(f"model '{spec}': it is not fine-tuned, found the setting {next(iter(options.settings))}")
     if (options.penalties, options.layers, options.pool) != (None, None, None):
         raise InputError(f"model '{spec}': it has no penalties, layers or pooling to set, which are for networks")

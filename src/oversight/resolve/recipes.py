@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -68,6 +68,11 @@ def is_fine_tuning(train: str | Full) -> bool:
     return not isinstance(train, str) or train in RECIPES
 
 
+def takes_settings(train: str | Full) -> bool:
+    """Whether there is anything to set by `--set`."""
+    return train == PROMPT or is_fine_tuning(train)
+
+
 def load_recipe(train: str | Full, settings: Mapping[str, Any]) -> Full:
     """A recipe by name with settings, or as it is with those settings changed.
 
@@ -82,21 +87,37 @@ def load_recipe(train: str | Full, settings: Mapping[str, Any]) -> Full:
     if isinstance(train, str) and train not in RECIPES:
         raise unknown("train", train, TRAINS)
     kind = RECIPES[train] if isinstance(train, str) else type(train)
-    known = {one.name: one for one in dataclasses.fields(kind)}
-    hints, machine_hints = typing.get_type_hints(kind), typing.get_type_hints(Machine)
-    own: dict[str, Any] = {}
-    machine: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name in MACHINE:
-            machine[name] = _read(name, value, machine_hints[name])
-        elif name in known and name != "machine":
-            own[name] = _read(name, value, hints[name])
-        else:
-            raise unknown(f"setting of {kind.name}", name, sorted((known.keys() | MACHINE) - {"machine"}))
+    machine = {name: value for name, value in settings.items() if name in MACHINE}
+    own = {name: value for name, value in settings.items() if name not in MACHINE}
+    known = [one.name for one in dataclasses.fields(kind) if one.name != "machine"]
+    changes = read_settings(kind, own, known=known, also=MACHINE, name=kind.name)
     start = kind() if isinstance(train, str) else train
     if machine:
-        own["machine"] = dataclasses.replace(start.machine, **machine)
-    return dataclasses.replace(start, **own)
+        read = read_settings(Machine, machine, known=MACHINE, name=kind.name)
+        changes["machine"] = dataclasses.replace(start.machine, **read)
+    return dataclasses.replace(start, **changes)
+
+
+def read_settings(
+    kind: type, settings: Mapping[str, Any], *, known: Collection[str], name: str, also: Collection[str] = ()
+) -> dict[str, Any]:
+    """Settings as the types of a dataclass's fields.
+
+    Args:
+        kind: the dataclass.
+        settings: by name of the field.
+        known: fields that may be set.
+        name: what is set, for messages.
+        also: further names to suggest in messages.
+
+    Raises:
+        InputError: an unknown name, with the nearest; or a value of another kind.
+    """
+    hints = typing.get_type_hints(kind)
+    for setting in settings:
+        if setting not in known:
+            raise unknown(f"setting of {name}", setting, sorted({*known, *also}))
+    return {setting: _read(setting, value, hints[setting]) for setting, value in settings.items()}
 
 
 def _read(name: str, value: Any, hint: Any) -> Any:

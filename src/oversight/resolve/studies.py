@@ -13,7 +13,7 @@ from oversight.methods.method import Method, OracleMethod, WithLoss
 from oversight.metrics.scores import METRICS
 from oversight.reports.result import Result
 from oversight.resolve.models import AS_IS, ModelOptions, load_student, load_supervisor
-from oversight.resolve.recipes import ROLES, check_roles, check_train, is_fine_tuning, trains_of
+from oversight.resolve.recipes import PROMPT, ROLES, check_roles, check_train, takes_settings, trains_of
 from oversight.resolve.stores import load_store
 from oversight.resolve.tasks import load_task, load_tests
 from oversight.runs.steps import Progress
@@ -61,7 +61,7 @@ def _trained(
         role: {**options.settings, **settings.get(role, {})} for role, options in (("weak", weak), ("strong", strong))
     }
     both = settings.get("both", {})
-    tuned = [role for role, one in trains.items() if is_fine_tuning(one)]
+    tuned = [role for role, one in trains.items() if takes_settings(one)]
     if both and not tuned:
         raise InputError(f"--set {next(iter(both))}: a setting of fine-tuning, found train {trains['strong']}")
     for role in tuned:
@@ -72,11 +72,18 @@ def _trained(
     )
 
 
+def _worded(options: ModelOptions, task: Task) -> ModelOptions:
+    """A prompt asks for the names of the task's classes unless words are given."""
+    if options.train != PROMPT or task.rows.others is not None:
+        return options
+    return replace(options, settings={"words": task.class_names, **options.settings})
+
+
 def _check_settings(
     role: str, specs: Sequence[Any], options: ModelOptions, settings: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Refuse a setting for a role in which no network is fine-tuned."""
-    if settings.get(role) and not (_networks(specs) and is_fine_tuning(options.train)):
+    if settings.get(role) and not (_networks(specs) and takes_settings(options.train)):
         name = next(iter(settings[role]))
         raise InputError(f"{role}.{name}: a setting of fine-tuning, but nothing is fine-tuned in this role")
 
@@ -85,7 +92,7 @@ def _check_train(both: Sequence[ModelOptions], specs: Sequence[Any]) -> None:
     """Refuse a way to train that does not exist, or that nothing here can be trained in."""
     for options in both:
         check_train(options.train)
-        if is_fine_tuning(options.train) and not (_networks(specs) or any(not isinstance(one, str) for one in specs)):
+        if takes_settings(options.train) and not (_networks(specs) or any(not isinstance(one, str) for one in specs)):
             raise InputError(
                 f"--train: found {options.train}, but only bow and labels, which are not fine-tuned; "
                 "expected a network such as minilm"
@@ -135,6 +142,7 @@ def prepare(
     methods = _load_methods(_several(method), method_settings or {})
     loaded = load_task(task, columns=columns, strict=strict, n_train=n_train, n_test=n_test)
     loaded, further = load_tests(loaded, tests or {}, columns=columns, strict=strict)
+    weak_options, strong_options = (_worded(one, loaded) for one in (weak_options, strong_options))
     students = [load_student(one, strong_options) for one in _several(strong)]
     supervisors = [load_supervisor(one, loaded, weak_options, tests=further) for one in _several(weak)]
     return Setup(
