@@ -132,6 +132,7 @@ W2S: dict[str, str] = {
         "--train: found full, but only bow and labels, which are not fine-tuned; expected a network such as minilm"
     ),
     "--weak bow --strong bow --train fulll": "unknown train 'fulll': did you mean 'full'?",
+    "--weak bow --strong bow --weak-train lora": "--weak-train: found lora, but bow is no network",
     "--weak bow --strong bow --set epochs=2": "--set epochs: a setting of fine-tuning, found train probe",
     "--weak bow --strong bow --weak-lr 1e-4": "weak.lr: a setting of fine-tuning, but nothing is fine-tuned in this",
     "--weak bow --strong bow --set epochs": "--set: found 'epochs', expected NAME=VALUE, weak.NAME=VALUE or ",

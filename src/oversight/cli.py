@@ -154,7 +154,7 @@ def w2s(
         weak=weak,
         strong=strong,
         method=method or ["naive"],
-        train={"weak": weak_train or train, "strong": strong_train or train},
+        train=o.trains(train, weak_train, strong_train, weak=weak, strong=strong),
         settings=o.settings(settings or [], weak_lr=weak_lr, strong_lr=strong_lr),
         seeds=seeds,
         tests=o.named_tests(test or []),

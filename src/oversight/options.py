@@ -193,6 +193,20 @@ def layers(flag: str, text: str | None) -> tuple[int, ...] | None:
         raise InputError(f"{flag}: found '{text}', expected 'all' or depths such as 2,4,6") from None
 
 
+def trains(
+    train: str, weak_train: str | None, strong_train: str | None, *, weak: list[str], strong: list[str]
+) -> dict[str, str]:
+    """How each role is trained.
+
+    Raises:
+        InputError: a way to train for a role in which there is no network.
+    """
+    for flag, found, models in (("--weak-train", weak_train, weak), ("--strong-train", strong_train, strong)):
+        if found and all(one == "bow" or one.startswith("labels:") for one in models):
+            raise InputError(f"{flag}: found {found}, but {', '.join(models)} is no network")
+    return {"weak": weak_train or train, "strong": strong_train or train}
+
+
 def settings(texts: list[str], *, weak_lr: str | None, strong_lr: str | None) -> dict[str, dict[str, str]]:
     """`[weak.|strong.]NAME=VALUE` of every `--set`, and the learning rates: for `weak`, for `strong`, for `both`.
 

@@ -96,9 +96,10 @@ class Full:
         self._expect(self.lr != (), "lr", "none", "a learning rate or several")
         for name, rates in (("lr", [*(self.lrs or ())]), ("head_lr", [self.head_lr])):
             self._expect(all(rate > 0 and math.isfinite(rate) for rate in rates), name, rates, "numbers above 0")
-        self._expect(self.epochs is None or self.epochs >= 1, "epochs", self.epochs, "at least 1")
-        self._expect(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        self._expect(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
+        for name in ("epochs", "batch_size", "evaluations"):
+            found = getattr(self, name)
+            by_default = name == "epochs" and found is None
+            self._expect(by_default or (isinstance(found, int) and found >= 1), name, found, "a whole number above 0")
         self._expect(0 <= self.warmup_fraction < 1, "warmup_fraction", self.warmup_fraction, "a number in [0, 1)")
         self._expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number of at least 0")
         self._expect(self.clip > 0, "clip", self.clip, "a number above 0")
