@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 AGREES = {"float32": 1e-5, "bfloat16": 3e-2}
 TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 32768}
+FLASH = "flash_attention_2"
 SAMPLE = (2, 7, 11, 5)
 LONGEST_SAMPLE = 1024
 
@@ -189,10 +189,8 @@ class Classifier:
 
     def _pooled(self, texts: Sequence[Ids], pad: int) -> Tensor:
         """(b, d) float32, one state per text."""
-        import torch
 
-        autocast = self.network.precision == "bfloat16"
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=autocast):
+        with self._autocast(self.network.precision == "bfloat16"):
             return self._packed_state(texts) if self.packed else self._padded_state(texts, pad)
 
     def _packed_state(self, texts: Sequence[Ids]) -> Tensor:
@@ -226,25 +224,46 @@ class Classifier:
         limit = min(self.network.max_tokens, LONGEST_SAMPLE)
         known = np.setdiff1d(np.arange(self.embedding.num_embeddings), [self.embedding.padding_idx or 0])
         texts = [rng.choice(known, size=min(n, limit)) for n in (*SAMPLE, limit)]
-        dtype = self.embedding.weight.dtype
-        # Frozen weights of lower precision work only under autocast: their norms and biases are in float32.
-        autocast = torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=dtype == torch.bfloat16)
-        with torch.inference_mode(), quiet_transformers(), autocast:
-            expected = self._padded_state(texts, self.embedding.padding_idx or 0)
-            try:
-                self.network.model.set_attn_implementation(register())
-                error = float((self._packed_state(texts) - expected).abs().max() / expected.abs().max())
-            except (NotImplementedError, TypeError, ValueError, RuntimeError) as refusal:
-                error, self.why_padded = math.inf, str(refusal).splitlines()[0]
-        allowed = AGREES[str(dtype).removeprefix("torch.")]
-        self.packed = error <= allowed
-        if self.packed:
-            self.network.model.config.pad_token_id = None  # there is no padding, of which the library would warn
-        else:
-            self.why_padded = self.why_padded or f"packed states differ by {error:.1g} of their size"
-            with quiet_transformers():
+        with torch.inference_mode(), quiet_transformers():
+            with self._autocast(self.embedding.weight.dtype == torch.bfloat16):
+                expected = self._padded_state(texts, self.embedding.padding_idx or 0)
+            self.packed = any(self._packs_with(kernel, texts, expected) for kernel in self._kernels())
+            if not self.packed:
                 self.network.model.set_attn_implementation("eager" if self.device == "cpu" else "sdpa")
+        if self.packed:
+            self.why_padded = ""
+            self.network.model.config.pad_token_id = None  # there is no padding, of which the library would warn
         return expected.shape[1]
+
+    def _kernels(self) -> list[str]:
+        """Ways to attend to packed texts, the fastest first."""
+        from transformers.utils import is_flash_attn_2_available
+
+        flash = self.device.startswith("cuda") and self.network.precision == "bfloat16" and is_flash_attn_2_available()
+        return [FLASH, register()] if flash else [register()]
+
+    def _packs_with(self, kernel: str, texts: Sequence[Ids], expected: Tensor) -> bool:
+        """Whether packed states are those of padding; the network is left with this kernel."""
+        import torch
+
+        # Frozen weights of lower precision work only under autocast: their norms and biases are in float32.
+        lower = kernel == FLASH or self.embedding.weight.dtype == torch.bfloat16
+        try:
+            self.network.model.set_attn_implementation(kernel)
+            with self._autocast(lower):
+                error = float((self._packed_state(texts) - expected).abs().max() / expected.abs().max())
+        except torch.OutOfMemoryError:
+            raise
+        except (NotImplementedError, ImportError, TypeError, ValueError, RuntimeError) as refusal:
+            self.why_padded = str(refusal).splitlines()[0]
+            return False
+        self.why_padded = f"packed states differ by {error:.1g} of their size"
+        return error <= AGREES["bfloat16" if lower else "float32"]
+
+    def _autocast(self, on: bool) -> torch.autocast:
+        import torch
+
+        return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=on)
 
     def _freeze_unused(self) -> None:
         """Weights that no logit depends on (a pooler, a norm behind the depth that is read) are not trained.

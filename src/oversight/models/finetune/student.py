@@ -316,6 +316,7 @@ class _Fits:
             "precision": classifier.network.precision,
             "device": classifier.device,
             "packed": classifier.packed,
+            "attention": str(classifier.network.model.config._attn_implementation),
             **({} if classifier.packed else {"why_padded": classifier.why_padded}),
             "stopped_at": int(last["step"]),
             "agreement": last["agreement"],
