@@ -27,7 +27,7 @@ MODEL: dict[str, bytes] = {
 }
 DAMAGE: dict[str, tuple[dict[str, bytes | None], str]] = {
     "empty": (dict.fromkeys(MODEL), "model: found no config.json"),
-    "no weights": ({"model.safetensors": None}, "model: found no weights, expected one of *.safetensors"),
+    "no weights": ({"model.safetensors": None}, "model: found no weights, expected *.safetensors"),
     "no tokenizer": ({"tokenizer.json": None}, "model: found no tokenizer"),
     "truncated weights": (
         {"model.safetensors": WEIGHTS[:-10]},

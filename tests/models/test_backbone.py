@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from oversight.errors import InputError
 from oversight.models.backbone import POOLS, Backbone, Pool, resolve_precision
 from oversight.models.checkpoint import DECODER_TYPES, Checkpoint, from_directory
-from oversight.models.network import Network, find_blocks, quiet_transformers
+from oversight.models.network import Network, find_blocks, load_tokenizer, quiet_transformers
 
 CLOSE = 1e-5
 N_BLOCKS = 3
@@ -514,3 +515,12 @@ def test_the_embedded_encoder_knows_which_sentences_mean_the_same(minilm: Checkp
     x = read(Network(in_float32(minilm), depth=6), texts, [6])[6]
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     assert x[0] @ x[1] > 0.6 > 0.3 > x[0] @ x[2]
+
+
+def test_a_tokenizer_without_a_fast_version_is_named(families: Mapping[str, Path], tmp_path: Path) -> None:
+    path = shutil.copytree(families["bert"], tmp_path / "slow")
+    for file in path.glob("*token*"):
+        file.unlink()
+    (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CanineTokenizer"}))
+    with pytest.warns(RuntimeWarning, match="slow: CanineTokenizer has no fast version"):
+        load_tokenizer(Checkpoint(name="slow", path=path))

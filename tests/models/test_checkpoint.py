@@ -107,7 +107,7 @@ def test_a_commit_is_the_fingerprint(copied: Path) -> None:
     ("removed", "complaint"),
     [
         ("config.json", "found no config.json, expected a directory made by save_pretrained"),
-        ("*.safetensors", "found no weights, expected one of"),
+        ("*.safetensors", "found no weights, expected"),
         ("tokenizer*", "found no tokenizer, expected tokenizer.json"),
     ],
 )
@@ -329,9 +329,18 @@ def test_code_is_downloaded_where_it_may_run() -> None:
     assert (from_hub(REPOSITORY, remote_code=True).path / "modeling_own.py").is_file()
 
 
-def test_older_weights_are_taken_where_there_are_no_safetensors(hub: type[Hub]) -> None:
+def test_weights_that_are_only_pickled_are_not_downloaded(hub: type[Hub]) -> None:
     hub.files = {"pytorch_model.bin" if n == "model.safetensors" else n: f for n, f in hub.files.items()}
-    assert (from_hub(REPOSITORY).path / "pytorch_model.bin").is_file()
+    with pytest.raises(InputError, match=r"found no weights, expected \*\.safetensors"):
+        from_hub(REPOSITORY)
+
+
+def test_weights_that_are_only_pickled_are_refused_by_name(families: Mapping[str, Path], tmp_path: Path) -> None:
+    """A pickle can run code when it is read."""
+    path = shutil.copytree(families["bert"], tmp_path / "pickled")
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"found weights only as a pickle \(pytorch_model\.bin\)"):
+        from_directory(path)
 
 
 @pytest.mark.usefixtures("hub")

@@ -15,7 +15,7 @@ from oversight.errors import InputError
 from oversight.models.files import check_files
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+WEIGHT_FILES = ("*.safetensors",)
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "added_tokens.json")
 HUB_SECONDS = 5.0
 DEPTH_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -119,7 +119,9 @@ def from_directory(path: Path, *, name: str | None = None, remote_code: bool = F
     if not (path / "config.json").is_file():
         raise InputError(f"{shown}: found no config.json, expected a directory made by save_pretrained")
     if not any(file for pattern in WEIGHT_FILES for file in path.glob(pattern)):
-        raise InputError(f"{shown}: found no weights, expected one of {', '.join(WEIGHT_FILES)}")
+        pickled = sorted(path.glob("*.bin")) + sorted(path.glob("*.pt"))
+        found = f"weights only as a pickle ({pickled[0].name})" if pickled else "no weights"
+        raise InputError(f"{shown}: found {found}, expected {WEIGHT_FILES[0]}, as save_pretrained writes them")
     if not any(file for pattern in TOKENIZER_FILES for file in path.glob(pattern)):
         raise InputError(f"{shown}: found no tokenizer, expected tokenizer.json or the like beside the weights")
     check_files(path, name=shown)
@@ -144,8 +146,6 @@ def from_hub(repository: str, *, revision: str | None = None, remote_code: bool 
 
     try:
         path = download(wanted)
-        if not any(path.glob("*.safetensors")):
-            path = download([*wanted, "pytorch_model*.bin"])
     except Exception as error:
         raise InputError(_hub_message(repository, revision, error)) from None
     shown = repository if revision is None else f"{repository}#{revision}"

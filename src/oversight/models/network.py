@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -235,7 +236,7 @@ def find_blocks(model: Any, depth: int, *, of: int) -> torch.nn.ModuleList:
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The tokenizer that lies beside the weights.
+    """The tokenizer that lies beside the weights; one without a fast version works, and is named in a warning.
 
     Raises:
         InputError: it cannot be loaded.
@@ -243,9 +244,13 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     from transformers import AutoTokenizer
 
     with _in_one_line(checkpoint, "the tokenizer"):
-        return AutoTokenizer.from_pretrained(
+        tokenizer: Any = AutoTokenizer.from_pretrained(
             checkpoint.path, local_files_only=True, trust_remote_code=checkpoint.remote_code
         )
+    if not tokenizer.is_fast:
+        kind = type(tokenizer).__name__
+        warnings.warn(f"{checkpoint.name}: {kind} has no fast version; texts are read slowly", RuntimeWarning, 2)
+    return tokenizer
 
 
 def load_config(checkpoint: Checkpoint, *, depth: int, dropout: bool = False) -> Any:
@@ -300,6 +305,7 @@ def load_model(
             local_files_only=True,
             trust_remote_code=checkpoint.remote_code,
             output_loading_info=True,
+            use_safetensors=True,
             **options,
         )
     missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)

@@ -504,7 +504,7 @@ def test_memory_that_runs_out_changes_nothing_but_the_micro_batch(
         )
         if isinstance(classifier, Cramped):
             classifier.room = room
-            with pytest.warns(ResourceWarning, match=r"memory ran out in update 1; going on with \d+ tokens at once"):
+            with pytest.warns(RuntimeWarning, match=r"memory ran out in update 1; going on with \d+ tokens at once"):
                 train(classifier, taught, recipe, lr=5e-4)
         else:
             train(classifier, taught, recipe, lr=5e-4)
@@ -526,7 +526,7 @@ def test_micro_batches_are_halved_until_they_fit_and_stay_so(
     texts = tuple(np.arange(WORDS) + i for i in range(16))
     taught = dataclasses.replace(taught, encoded=dataclasses.replace(taught.encoded, texts=texts))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
         train(classifier, taught, recipe, lr=1e-3)
     assert classifier.denied == halvings
 
@@ -543,7 +543,7 @@ def test_what_was_added_up_before_memory_ran_out_does_not_count_twice(
         assert isinstance(classifier, Cramped)
         classifier.room, classifier.bad = 8, bad
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
             train(classifier, lesson(classifier, 8, loss=LOSSES[loss]), recipe, lr=1e-3)
         assert classifier.denied == (bad > 0)
         runs.append(weights_of(classifier))
@@ -555,7 +555,7 @@ def test_memory_for_no_row_at_all_ends_the_run(make: Callable[..., Classifier], 
     classifier = make(recipe, kind=Cramped)
     assert isinstance(classifier, Cramped)
     classifier.room = 0
-    with pytest.warns(ResourceWarning), pytest.raises(StepError, match=r"^gpt2@2: memory does not hold .* single row"):
+    with pytest.warns(RuntimeWarning), pytest.raises(StepError, match=r"^gpt2@2: memory does not hold .* single row"):
         train(classifier, lesson(classifier, 4), recipe, lr=1e-3)
 
 

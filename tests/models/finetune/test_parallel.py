@@ -465,7 +465,7 @@ def test_memory_that_runs_out_in_one_process_costs_nothing_but_time(
     """The other process is in the middle of a pass by then and cannot be asked: both start again, with fewer tokens."""
     monkeypatch.setenv("RAN_OUT", str(tmp_path / "ran-out"))
     made = student("full", processes=2, sharding="full")
-    with pytest.warns(ResourceWarning, match="memory ran out in update 2; going on with 20 tokens at once"):
+    with pytest.warns(RuntimeWarning, match="memory ran out in update 2; going on with 20 tokens at once"):
         fitted = made.fit(
             taught.rows, taught.labels, validation=taught.validation, loss=helper.short_of_memory, seed=SEED
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -290,20 +291,17 @@ def _load(backbone: Backbone, recipe: Full) -> Network:
     """The network, with trainable weights in float32 and frozen matrices in the precision of the forward pass."""
     import torch
 
+    device = resolve_device(backbone.device)
+    options: dict[str, Any] = {"dropout": recipe.dropout, "attn_implementation": "eager"}
+    if device != "cpu" and importlib.util.find_spec("accelerate") is not None:
+        options["device_map"] = {"": device}  # straight there, not through the memory of the processor
     if not isinstance(recipe, Lora):
-        return Network(backbone, depth=backbone.blocks, dropout=recipe.dropout, attn_implementation="eager")
+        return Network(backbone, depth=backbone.blocks, **options)
     from oversight.models.finetune.adapters import quantization
 
-    dtype = resolve_precision(backbone.precision, resolve_device(backbone.device))
-    options = quantization(recipe, name=backbone.name, device=resolve_device(backbone.device))
-    network = Network(
-        backbone,
-        depth=backbone.blocks,
-        dropout=recipe.dropout,
-        dtype=dtype,
-        attn_implementation="eager",
-        **options,
-    )
+    options |= {"dtype": resolve_precision(backbone.precision, device)}
+    options |= quantization(recipe, name=backbone.name, device=device)
+    network = Network(backbone, depth=backbone.blocks, **options)
     for parameter in network.model.parameters():
         if parameter.ndim == 1 and parameter.dtype == torch.bfloat16:
             parameter.data = parameter.data.float()

@@ -295,7 +295,7 @@ def _halve(classifier: Classifier, lesson: Lesson, rows: Sequence[int], state: S
     what = f"{name}: memory ran out in update {state.step + 1}; going on with {state.tokens_at_once} tokens at once"
     if team.size > 1:
         raise MemoryRanOut(what, state.tokens_at_once) from error
-    warnings.warn(what, ResourceWarning, stacklevel=2)
+    warnings.warn(what, RuntimeWarning, stacklevel=2)
 
 
 def _explained(

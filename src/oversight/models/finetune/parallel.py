@@ -122,7 +122,7 @@ def train_together(
             try:
                 _run(job, tell)
             except MemoryRanOut as problem:
-                warnings.warn(str(problem), ResourceWarning, stacklevel=2)
+                warnings.warn(str(problem), RuntimeWarning, stacklevel=2)
                 tokens = problem.tokens_at_once
                 continue
             found = states.load(job.result)
