@@ -253,8 +253,16 @@ def trainer(job: Job, train: Texts, test: Texts) -> Measured:
             loss = model(**collate(as_list(train.take(range(BATCH)))))["loss"]
         loss.backward()
         model.zero_grad()
-        asked = as_list(test)
-        return measured(loop.train, lambda: loop.predict(asked).predictions.argmax(1), test.labels)
+
+        def predict() -> Any:
+            # With batches by length it would shuffle what it predicts; so the rows are sorted for it, and back.
+            loop.args.train_sampling_strategy = "random"
+            order = np.argsort([len(ids) for ids in test.ids], kind="stable")
+            asked = as_list(test)
+            found = loop.predict([asked[i] for i in order]).predictions.argmax(1)
+            return found[np.argsort(order, kind="stable")]
+
+        return measured(loop.train, predict, test.labels)
 
 
 def fast_type() -> torch.dtype:
