@@ -19,6 +19,12 @@ WEIGHT_FILES = ("*.safetensors",)
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "added_tokens.json")
 HUB_SECONDS = 5.0
 DEPTH_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+POSITION_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len")
+# Families that count positions from the padding id + 1, so that their table holds that many fewer.
+PAD_COUNTERS = """
+camembert data2vec-text ibert lilt longformer luke mpnet roberta roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod
+"""
+COUNTS_FROM_PAD = frozenset(PAD_COUNTERS.split())
 DECODERS = """
 apertus bloom codegen cohere cohere2 deepseek_v2 deepseek_v3 ernie4_5 exaone4 falcon gemma gemma2 gemma3_text
 gemma3n_text glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite granitemoe helium lfm2 llama llama4_text
@@ -76,6 +82,22 @@ class Checkpoint:
             if isinstance(self.config.get(name), int):
                 return int(self.config[name])
         raise InputError(f"{self.name}: config.json names no depth; looked for {', '.join(DEPTH_NAMES)}")
+
+    @property
+    def first_position(self) -> int:
+        """The number of a text's first position: 0, or the padding id + 1 in families that count from there."""
+        config = self.config
+        if config.get("model_type") not in COUNTS_FROM_PAD:
+            return 0
+        pad = config.get("pad_token_id")
+        return (1 if pad is None else int(pad)) + 1
+
+    @property
+    def n_positions(self) -> int:
+        """The longest text, in tokens, that the network has positions for; very large where it names no limit."""
+        config = self.config
+        limit = next((config[name] for name in POSITION_NAMES if isinstance(config.get(name), int)), 1 << 30)
+        return limit - self.first_position
 
     @property
     def is_decoder(self) -> bool:

@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
 DROPOUT_NAMES = ("dropout", "dropout_prob", "pdrop", "layerdrop")
-POSITION_NAMES = ("max_position_embeddings", "n_positions")
-# Families that count positions from the padding id + 1, so that their table holds that many fewer.
-PAD_COUNTERS = """
-camembert data2vec-text ibert lilt longformer luke mpnet roberta roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod
-"""
-COUNTS_FROM_PAD = frozenset(PAD_COUNTERS.split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +98,8 @@ class Network:
     @property
     def max_tokens(self) -> int:
         """The limit asked for, or the longest text that the network has positions for."""
-        config = self.backbone.checkpoint.config
-        positions = next((config[name] for name in POSITION_NAMES if isinstance(config.get(name), int)), 1 << 30)
-        if config.get("model_type") in COUNTS_FROM_PAD:
-            pad = config.get("pad_token_id")
-            positions -= (1 if pad is None else pad) + 1
-        return min(self.backbone.max_tokens, positions, int(self.tokenizer.model_max_length))
+        known = self.backbone.checkpoint.n_positions
+        return min(self.backbone.max_tokens, known, int(self.tokenizer.model_max_length))
 
     def _encode(self, texts: Sequence[str], limit: int) -> list[list[int]]:
         if not texts:

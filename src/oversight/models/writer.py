@@ -13,7 +13,7 @@ from oversight.errors import InputError
 from oversight.models.backbone import Backbone, resolve_device, resolve_precision
 from oversight.models.checkpoint import Checkpoint
 from oversight.models.features import batches
-from oversight.models.network import POSITION_NAMES, TOKEN_BUDGET, load_config, load_tokenizer, quiet_transformers
+from oversight.models.network import TOKEN_BUDGET, load_config, load_tokenizer, quiet_transformers
 from oversight.models.workbench import workbench
 from oversight.tasks.task import Bools, Floats
 
@@ -52,9 +52,7 @@ class Writer:
             raise InputError(f"{self.name}: its tokenizer ({type(self.tokenizer).__name__}) has no fast version")
         self.model.eval().requires_grad_(False).to(self.device)
         self.before = self._before()
-        config = checkpoint.config
-        known = (config[name] for name in POSITION_NAMES if isinstance(config.get(name), int))
-        self.positions = min(next(known, 1 << 30), int(self.tokenizer.model_max_length))
+        self.positions = min(checkpoint.n_positions, int(self.tokenizer.model_max_length))
         self._keeps = "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     def encode(self, texts: Sequence[str], *, special: bool) -> list[Ids]:

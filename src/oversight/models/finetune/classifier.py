@@ -14,7 +14,7 @@ from oversight.models.finetune.encoded import Encoded, Ids, Vocabulary
 from oversight.models.finetune.ragged import Pack, leave_uncompiled, register, work_on
 from oversight.models.finetune.recipe import FEWEST_TOKENS, Full, Lora
 from oversight.models.finetune.team import ALONE, Team
-from oversight.models.network import COUNTS_FROM_PAD, Network, quiet_transformers
+from oversight.models.network import Network, quiet_transformers
 from oversight.tasks.task import Floats
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Classifier:
         self.device = self.network.device
         self.read: Callable[..., Tensor] = self.network.state
         self.team: Team = ALONE
-        self.first_position = _first_position(backbone)
+        self.first_position = backbone.checkpoint.first_position
         self.packed, self.why_padded = False, ""
         width = self._choose_layout()
         self._n_texts = 2 if paired else 1
@@ -340,14 +340,6 @@ def _compile(network: Network) -> None:
     leave_uncompiled()
     for block in network.blocks:
         block.forward = torch.compile(block.forward, dynamic=True)
-
-
-def _first_position(backbone: Backbone) -> int:
-    config = backbone.checkpoint.config
-    if config.get("model_type") not in COUNTS_FROM_PAD:
-        return 0
-    pad = config.get("pad_token_id")
-    return (1 if pad is None else int(pad)) + 1
 
 
 def _pool(states: Tensor, starts: Tensor, lengths: Tensor, pool: Pool) -> Tensor:

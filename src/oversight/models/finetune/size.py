@@ -19,8 +19,6 @@ from oversight.models.finetune.memory import available_bytes, readable
 from oversight.models.finetune.recipe import FEWEST_TOKENS, Full, Lora
 from oversight.models.finetune.shapes import Shapes, attention, linear_widths, per_token
 from oversight.models.network import (
-    COUNTS_FROM_PAD,
-    POSITION_NAMES,
     find_blocks,
     load_config,
     load_tokenizer,
@@ -201,7 +199,9 @@ def token_lengths(backbone: Backbone, rows: Rows) -> tuple[float, int]:
     tokenizer = load_tokenizer(backbone.checkpoint)
     chosen = np.random.default_rng(0).permutation(len(rows))[:SAMPLE_ROWS]
     texts = [of[i] for of in (rows.texts, rows.others) if of is not None for i in chosen]
-    limit = max(min(_positions(backbone), backbone.max_tokens, int(tokenizer.model_max_length)), FEWEST_TOKENS)
+    limit = max(
+        min(backbone.checkpoint.n_positions, backbone.max_tokens, int(tokenizer.model_max_length)), FEWEST_TOKENS
+    )
     with quiet_transformers():
         encoded = tokenizer(texts, truncation=True, max_length=limit, padding=False)["input_ids"]
     lengths = [max(len(ids), 1) for ids in encoded]
@@ -325,11 +325,3 @@ def _again(student: FineTuned, size: Size) -> Size:
         paired=size.paired,
         n_classes=size.n_classes,
     )
-
-
-def _positions(backbone: Backbone) -> int:
-    """Tokens that a network has positions for."""
-    config = backbone.checkpoint.config
-    found = next((config[name] for name in POSITION_NAMES if isinstance(config.get(name), int)), 1 << 30)
-    pad = config.get("pad_token_id")
-    return found - ((1 if pad is None else pad) + 1 if config.get("model_type") in COUNTS_FROM_PAD else 0)
