@@ -12,18 +12,12 @@ from __future__ import annotations
 import argparse
 import time
 
+from survey import shown
+
 import oversight as ov
-from oversight.metrics.intervals import Estimate
 
 METHODS = ("naive", "confidence")
 HEAD = "| task | train | method | weak | student | ceiling | gap | PGR | agrees where right | agrees where wrong | s |"
-
-
-def shown(estimate: Estimate, digits: int = 3) -> str:
-    """`0.712 [0.690, 0.733]`, or the reason."""
-    if not estimate.defined:
-        return f"undefined: {estimate.reason}"
-    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
 def row(study: ov.Study, seconds: float) -> str:

@@ -269,26 +269,33 @@ def load_config(checkpoint: Checkpoint, *, depth: int, dropout: bool = False) ->
 
 
 def load_model(
-    checkpoint: Checkpoint, *, depth: int, dtype: str = "float32", dropout: bool = False, **options: Any
+    checkpoint: Checkpoint,
+    *,
+    depth: int,
+    dtype: str = "float32",
+    dropout: bool = False,
+    kind: str = "AutoModel",
+    **options: Any,
 ) -> Any:
-    """The backbone without a head, with the first max(depth, 1) blocks only.
+    """The network with its first max(depth, 1) blocks only.
 
     Args:
         checkpoint: where it lies.
         depth: blocks to load.
         dtype: of its weights.
         dropout: whether it drops out while it trains.
+        kind: the library's class: the backbone without a head, or with one, such as `AutoModelForCausalLM`.
         options: further arguments of the library's `from_pretrained`.
 
     Raises:
         InputError: it cannot be loaded, or lacks weights: a randomly initialised network is never used.
     """
     import torch
-    from transformers import AutoModel
+    import transformers
 
     config = load_config(checkpoint, depth=depth, dropout=dropout)
     with _in_one_line(checkpoint, "the weights"):
-        model, info = AutoModel.from_pretrained(
+        model, info = getattr(transformers, kind).from_pretrained(
             checkpoint.path,
             config=config,
             dtype=getattr(torch, dtype),

@@ -11,9 +11,8 @@ import numpy as np
 
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone, resolve_device, resolve_precision
-from oversight.models.checkpoint import Checkpoint
 from oversight.models.features import batches
-from oversight.models.network import TOKEN_BUDGET, load_config, load_tokenizer, quiet_transformers
+from oversight.models.network import TOKEN_BUDGET, load_model, load_tokenizer, quiet_transformers
 from oversight.models.workbench import workbench
 from oversight.tasks.task import Bools, Floats
 
@@ -47,7 +46,9 @@ class Writer:
         checkpoint = backbone.checkpoint
         with quiet_transformers():
             self.tokenizer: Any = load_tokenizer(checkpoint)
-            self.model: Any = load_writer(checkpoint, dtype=self.precision)
+            self.model: Any = load_model(
+                checkpoint, depth=checkpoint.n_blocks, dtype=self.precision, kind="AutoModelForCausalLM"
+            )
         if not self.tokenizer.is_fast:
             raise InputError(f"{self.name}: its tokenizer ({type(self.tokenizer).__name__}) has no fast version")
         self.model.eval().requires_grad_(False).to(self.device)
@@ -218,39 +219,3 @@ def _reads(options: Sequence[Sequence[Ids]]) -> dict[Ids, list[tuple[int, ...]]]
             home = next(longer for longer in inputs if longer[: len(one) - 1] == one[:-1])
             reads.setdefault(home, []).extend((at, one[at], i, j) for at in range(start, len(one)))
     return reads
-
-
-def load_writer(checkpoint: Checkpoint, *, dtype: str) -> Any:
-    """The whole network with its language-model head.
-
-    Args:
-        checkpoint: where it lies.
-        dtype: of its weights.
-
-    Raises:
-        InputError: it cannot be loaded, or lacks weights: a randomly initialised head is never used.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    config = load_config(checkpoint, depth=checkpoint.n_blocks)
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            checkpoint.path,
-            config=config,
-            dtype=getattr(torch, dtype),
-            local_files_only=True,
-            trust_remote_code=checkpoint.remote_code,
-            output_loading_info=True,
-        )
-    except Exception as error:
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{checkpoint.name}: the weights cannot be loaded: {line}") from error
-    model, info = loaded
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise InputError(
-            f"{checkpoint.name}: the weights lack {len(missing)} tensors that a network which writes needs, "
-            f"e.g. {missing[0]}"
-        )
-    return model

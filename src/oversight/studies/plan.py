@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,7 +17,7 @@ from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
 from oversight.supervision.supervisor import Supervisor
 from oversight.tasks.split import Seed, Split, split_task
-from oversight.tasks.task import Rows, Task
+from oversight.tasks.task import Rows, Task, ids_sha256
 
 VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 1, "teach": 1, "ceiling": 1, "score": 1}
 
@@ -162,11 +161,6 @@ class Plan:
 
     def _data(self, seed: Seed) -> dict[str, Any]:
         return {**self._fingerprints(), "seed": [seed.split, seed.init, seed.order]}
-
-
-def ids_sha256(ids: Sequence[str]) -> str:
-    """One hash for an ordered list of row ids, by which every join of predictions to rows is checked."""
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 def check_join(outcome: Outcome, part: str, rows: Rows) -> None:

@@ -28,6 +28,11 @@ def content_id(text: str, other: str | None = None) -> str:
     return hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def ids_sha256(ids: Sequence[str]) -> str:
+    """One hash for an ordered list of row ids, by which every join of predictions to rows is checked."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """What a model may see of some rows: texts, never labels.

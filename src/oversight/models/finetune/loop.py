@@ -85,6 +85,7 @@ def train(
     if state is None:
         state = State(tokens_at_once=classifier.budget, threads=torch.get_num_threads())
     torch.set_num_threads(state.threads)
+    evaluated = evaluation_steps(n_updates, recipe.evaluations)
     started = began = saved = time.monotonic()
     first = state.step
     while state.step < n_updates:
@@ -96,7 +97,7 @@ def train(
             raise _explained(fault, classifier, optimizer, lesson, rows, state, lr=lr, folder=folder) from None
         state.losses.append(loss)
         state.step += 1
-        if state.step in evaluation_steps(n_updates, recipe.evaluations):
+        if state.step in evaluated:
             _evaluate(classifier, lesson, state, keep_best=recipe.early_stopping)
         now = time.monotonic()
         left = (now - started) / (state.step - first) * (n_updates - state.step)

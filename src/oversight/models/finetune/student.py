@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +30,7 @@ from oversight.models.student import Loss, Validation, cross_entropy
 from oversight.models.workbench import workbench
 from oversight.sealed import Array
 from oversight.tasks.split import Seed
-from oversight.tasks.task import Floats, Labels, Rows
-
-if TYPE_CHECKING:
-    pass
+from oversight.tasks.task import Floats, Labels, Rows, ids_sha256
 
 VERSION = 1
 CHOSEN = frozenset(["lr", "epochs", "penalties"])
@@ -102,9 +99,9 @@ class FineTuned:
             quantization(recipe, name=self.name, device=device)
             check_targets(skeleton(self.backbone.checkpoint, depth=self.backbone.blocks), recipe, name=self.name)
         if recipe.words is not None:
-            from oversight.models.finetune.words import unembedding
+            from oversight.models.finetune.words import check_words
 
-            unembedding(self.backbone, recipe.words, n_classes)
+            check_words(self.backbone, recipe.words, n_classes)
 
     def fit(
         self,
@@ -301,9 +298,7 @@ class _Fits:
         recipe, n = self.student.recipe, len(self.rows)
         last = state.best or state.curve[-1]
         all_weights = classifier.network.model.parameters()
-        settings = {
-            name: found for name, found in recipe.identity().items() if name not in {"lr", "epochs", "penalties"}
-        }
+        settings = {name: found for name, found in recipe.identity().items() if name not in CHOSEN}
         return {
             "train": recipe.name,
             "lr": lr,
@@ -322,12 +317,8 @@ class _Fits:
             "agreement": last["agreement"],
             "cross_entropy": last["cross_entropy"],
             "curve": state.curve,
-            "undertrained": undertrained(state.losses, start=self._start()),
+            "undertrained": undertrained(state.losses, start=math.log(self.labels.n_classes)),
         }
-
-    def _start(self) -> float:
-        """Loss of a head of zeros, in nats."""
-        return math.log(self.labels.n_classes)
 
     def _described(self, lr: float) -> dict[str, Any]:
         seen = self.seen.labels.on(self.seen.rows).probs
@@ -335,20 +326,16 @@ class _Fits:
             "version": VERSION,
             "student": describe(self.student),
             "lr": lr,
-            "rows": _sha256(self.rows.ids),
+            "rows": ids_sha256(self.rows.ids),
             "labels": describe(self.labels.probs),
             "weights": describe(self.weights),
-            "validation": [_sha256(self.seen.rows.ids), describe(seen)],
+            "validation": [ids_sha256(self.seen.rows.ids), describe(seen)],
             "loss": describe(self.loss),
             "seed": [self.seed.init, self.seed.order],
         }
 
     def _key(self, lr: float) -> str:
         return hashlib.sha256(json.dumps(self._described(lr), sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(names: tuple[str, ...]) -> str:
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def _rank(choices: Mapping[str, object]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,16 +36,31 @@ def unembedding(backbone: Backbone, words: Sequence[str], n_classes: int) -> Flo
 
     Source: Burns et al. 2023, arXiv:2312.09390, appendix A (head from the unembeddings of the label tokens).
     """
+    tokens = check_words(backbone, words, n_classes)
+    path, tensor = _table(backbone.checkpoint)
+    with _opened(path) as file:
+        table = file.get_slice(tensor)
+        rows = [np.stack([table[i : i + 1].double().numpy()[0] for i in ids]).mean(0) for ids in tokens]
+    return np.stack(rows, axis=1)
+
+
+def check_words(backbone: Backbone, words: Sequence[str], n_classes: int) -> list[tuple[int, ...]]:
+    """Token ids of each label word; reads no weights.
+
+    Raises:
+        InputError: see `unembedding`.
+    """
     name, checkpoint = backbone.name, backbone.checkpoint
     if len(words) != n_classes:
         raise InputError(f"{name}: found {len(words)} label words, expected one for each of the {n_classes} classes")
     if not checkpoint.is_decoder or backbone.blocks < checkpoint.n_blocks or backbone.pooling != "last":
         raise InputError(f"{name}: only a decoder at full depth, read at its last token, has a head for label words")
-    tokens = [word_ids(load_tokenizer(checkpoint), word, name=name) for word in words]
+    tokenizer = load_tokenizer(checkpoint)
+    tokens = [word_ids(tokenizer, word, name=name) for word in words]
     if len(set(tokens)) < len(tokens):
         raise InputError(f"{name}: found the same tokens for two of the label words {', '.join(words)}")
-    table = _table(checkpoint)
-    return np.stack([table[list(ids)].astype(np.float64).mean(0) for ids in tokens], axis=1)
+    _table(checkpoint)
+    return tokens
 
 
 def word_ids(tokenizer: Any, word: str, *, name: str) -> tuple[int, ...]:
@@ -60,16 +76,20 @@ def word_ids(tokenizer: Any, word: str, *, name: str) -> tuple[int, ...]:
     return ids
 
 
-def _table(checkpoint: Checkpoint) -> Any:
-    """(vocabulary, d): the unembedding that lies beside the weights; the embedding where the two are tied."""
-    from safetensors import safe_open
-
+def _table(checkpoint: Checkpoint) -> tuple[Path, str]:
+    """File and name of the unembedding, (vocabulary, d); of the embedding where the two are tied."""
     config = load_config(checkpoint, depth=checkpoint.n_blocks)
     is_tied = getattr(config, "tie_word_embeddings", True)
     for endings in (UNEMBEDDINGS, EMBEDDINGS) if is_tied else (UNEMBEDDINGS,):
         for path in sorted(checkpoint.path.glob("*.safetensors")):
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 (the file is no mapping)
-                    if name.endswith(endings):
-                        return file.get_tensor(name).float().numpy()
+            with _opened(path) as file:
+                found = next((name for name in file.keys() if name.endswith(endings)), None)  # noqa: SIM118 (no mapping)
+            if found is not None:
+                return path, found
     raise InputError(f"{checkpoint.name}: the weights hold no unembedding, so there are no rows of label words")
+
+
+def _opened(path: Path) -> Any:
+    from safetensors import safe_open
+
+    return safe_open(path, framework="pt")
