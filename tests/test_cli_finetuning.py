@@ -59,7 +59,7 @@ def first(fresh: subprocess.CompletedProcess[str]) -> Any:
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is, no line on the way is due."""
-    monkeypatch.setattr("oversight.printing.SECONDS_BETWEEN_LINES", math.inf)
+    monkeypatch.setattr("oversight.cli.printing.SECONDS_BETWEEN_LINES", math.inf)
 
 
 @pytest.fixture
@@ -483,7 +483,7 @@ def test_no_other_study_is_marked(first: Any, oversight: Run) -> None:
 def test_without_a_terminal_long_fits_print_a_line_now_and_then(
     oversight: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oversight.printing.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("oversight.cli.printing.SECONDS_BETWEEN_LINES", 0.0)
     lines = oversight(*FULL, *ONCE).err.splitlines()
     form = r"oversight: (.+): tiny(@0)?, seed 0: update \d+/\d+, loss \d+\.\d{3}(, agreement \d\.\d{3})?, \d+:\d\d left"
     found = [re.fullmatch(form, line) for line in lines]

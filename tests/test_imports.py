@@ -33,8 +33,6 @@ HOUSE: dict[str, set[str]] = {
 }
 HOUSE["studies"] = {*HOUSE}
 HOUSE["resolve"] = {*HOUSE}
-HOUSE["options"] = {"errors"}
-HOUSE["printing"] = {*HOUSE["resolve"]}
 HOUSE["cli"] = {*HOUSE}
 HOUSE["__main__"] = {"cli"}
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oversight as ov
+from oversight.cli.options import settings as read_settings
 from oversight.models.finetune.recipe import Full, Lora, LpFt, Machine
 from oversight.models.finetune.student import FineTuned
 from oversight.models.probe import PENALTIES, Probe
-from oversight.options import settings as read_settings
 from oversight.resolve import load_student, prepare
 from oversight.resolve.recipes import MACHINE, RECIPES, is_fine_tuning, load_recipe, trains_of
 from oversight.supervision.supervisor import Trained

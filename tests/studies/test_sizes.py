@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from oversight.cli.printing import print_plan
 from oversight.errors import InputError
 from oversight.methods.losses import Confidence
 from oversight.methods.method import WithLoss
@@ -22,7 +23,6 @@ from oversight.models.lexical import BagOfWords
 from oversight.models.network import Network
 from oversight.models.probe import Probe
 from oversight.models.student import Validation
-from oversight.printing import print_plan
 from oversight.runs.store import MemoryStore
 from oversight.studies.sizes import sizes_of
 from oversight.studies.weak_to_strong import Setup, arms_of, seeds_of

@@ -1,83 +1,27 @@
-"""Commands: parse, call, print. Results go to stdout, everything else to stderr."""
+"""Commands that run studies."""
 
 from __future__ import annotations
 
-import io
 import shlex
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from oversight import options as o
-from oversight import printing
-from oversight.errors import InputError, OversightError
+from oversight.cli import options as o
+from oversight.cli import printing
+from oversight.cli.app import app
 
 if TYPE_CHECKING:
     from oversight.reports.result import Result
     from oversight.resolve import ModelOptions
-    from oversight.runs.store import DirectoryStore, Store
+    from oversight.runs.store import Store
     from oversight.studies.weak_to_strong import Setup
 
-app = typer.Typer(
-    name="oversight",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
 VERSIONED = ("oversight", "torch", "transformers", "scikit-learn", "numpy", "scipy")
-INTERRUPTED = 130
-STOPPED = "stopped; finished steps are kept, the same command continues"
-
-
-def run() -> None:
-    """The console command: one line for what the user can mend, exit code 2 for bad input, 1 for a failure."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode gets the table all the same
-    usage_error = cast(type[Exception], typer.BadParameter.__base__)
-    try:
-        code = app(prog_name="oversight", standalone_mode=False) or 0
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except OversightError as error:
-        code = _refuse(str(error), error.exit_code)
-    except usage_error as error:
-        code = _misused(error)
-    if code == INTERRUPTED:
-        _refuse(STOPPED, code)
-    sys.exit(code)
-
-
-def _refuse(line: str, code: int) -> int:
-    typer.echo(f"oversight: {line}", err=True)
-    return code
-
-
-def _misused(error: Any) -> int:
-    """A command line that cannot be parsed; without any command its message is the help."""
-    message: str = error.format_message()
-    if "\n" in message.strip():
-        typer.echo(message, err=True)
-        return error.exit_code
-    path = error.ctx.command_path if error.ctx else "oversight"
-    return _refuse(f"{message.rstrip('.')}; see {path} --help", error.exit_code)
-
-
-@app.callback(invoke_without_command=True)
-def main(context: typer.Context, version: o.Version = False) -> None:
-    """How much of a strong model's ability can a weaker supervisor bring out, and how do you know?"""
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"oversight {installed('oversight')}")
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
-        raise typer.Exit(2)
 
 
 @app.command()
@@ -189,87 +133,6 @@ def _answer(
         typer.echo(f"Report: {report}")
 
 
-@app.command()
-def power(
-    gap: o.Gap,
-    n_test: o.TestRows,
-    seeds: o.TrainedSeeds = 5,
-    pgr: o.Pgr = 0.5,
-    group_size: o.GroupSize = 1,
-    as_json: o.Json = False,
-) -> None:
-    """Before running: how likely is PGR to be defined, and how wide will its interval be?"""
-    import dataclasses
-
-    from oversight.metrics.power import power as compute
-
-    found = compute(gap=gap, n_test=n_test, seeds=seeds, pgr=pgr, group_size=group_size)
-    printing.print_numbers(dataclasses.asdict(found), as_json)
-
-
-@app.command()
-def methods(as_json: o.Json = False) -> None:
-    """The methods by name."""
-    from oversight.methods import ABOUT
-
-    printing.print_names(ABOUT, as_json)
-
-
-@app.command()
-def tasks(as_json: o.Json = False) -> None:
-    """The embedded tasks by name."""
-    from oversight.tasks import ABOUT
-
-    printing.print_names(ABOUT, as_json)
-
-
-@app.command()
-def models(as_json: o.Json = False) -> None:
-    """What can stand where a model is asked for."""
-    from oversight.models import ABOUT
-
-    printing.print_names(ABOUT, as_json)
-
-
-@app.command("ls")
-def list_results(store: o.Store = None, as_json: o.Json = False) -> None:
-    """Everything in the store: key, kind, when, seconds."""
-    kept = _directory(store)
-    rows = [_entry(kept, key) for key in sorted(kept.keys())]
-    if as_json:
-        return printing.print_json({"results": rows})
-    for row in sorted(rows, key=lambda row: row["made"]):
-        typer.echo(f"{row['key'][:12]}  {row['kind']:10}  {row['made']}  {row['seconds']:8.2f} s")
-
-
-def _entry(kept: DirectoryStore, key: str) -> dict[str, Any]:
-    try:
-        return {"key": key, **{name: kept.about(key)[name] for name in ("kind", "made", "seconds")}}
-    except OversightError:
-        return {"key": key, "kind": "damaged", "made": "", "seconds": 0.0}
-
-
-@app.command()
-def show(key: o.Key, store: o.Store = None) -> None:
-    """One result of the store: what made it, from what, and what it holds, as JSON."""
-    printing.print_json(_directory(store).about(key))
-
-
-@app.command()
-def verify(store: o.Store = None, as_json: o.Json = False) -> None:
-    """Check every checksum of the store; exit code 1 if something is damaged."""
-    kept = _directory(store)
-    faults, n = kept.verify(), len(list(kept.keys()))
-    if as_json:
-        printing.print_json({"results": n, "damaged": faults})
-    else:
-        for key, fault in faults.items():
-            typer.echo(f"{key}: {fault}")
-        typer.echo(f"{n} results, {len(faults)} damaged")
-    if faults:
-        raise typer.Exit(1)
-
-
 def _model_options(
     role: str, penalty: str | None, layers: str | None, pool: str | None, shared: Mapping[str, Any]
 ) -> ModelOptions:
@@ -316,13 +179,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _directory(store: str | None) -> DirectoryStore:
-    from oversight.resolve import store_path
-    from oversight.runs.store import DirectoryStore
-
-    path = store_path(store)
-    if not path.is_dir():
-        raise InputError(f"--store {path}: found no such directory, expected one that holds results")
-    return DirectoryStore(path)
