@@ -113,7 +113,7 @@ def main() -> None:
         arm = setup.arms[0]
         probe, weak = arm.student, arm.supervisors[0]
         assert isinstance(probe, ov.Probe)
-        from oversight.runs.steps import execute
+        from oversight.runs.drive import execute
         from oversight.runs.store import MemoryStore
         from oversight.studies.kinds import KINDS
 

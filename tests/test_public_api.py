@@ -13,9 +13,9 @@ import oversight as ov
 
 NAMES = """
 BagOfWords Backbone Columns Confidence DirectoryStore Fitted Flipped Full Given InputError Labels Lora Loss LpFt
-Method ModelOptions Needs OracleMethod OversightError Probe Result Rows Seed Split StepError Student Study Supervisor
+Method ModelOptions Needs OracleMethod OversightError Probe Result Rows Seed StepError Student Study Supervisor
 Task Trained Validation WeakData WithLoss __version__ confidence_loss cross_entropy load_student load_task split_task
-weak_to_strong
+sweep weak_to_strong
 """
 
 FULL = (
@@ -30,6 +30,7 @@ CALLS: dict[str, str] = {
     "load_student": "spec, options=AS_IS",
     "weak_to_strong": "task, *, weak, strong, method='naive', seeds=5, store=None, progress=None, **options",
     "split_task": "task, *, seed",
+    "sweep": "plan, *, store=None, workers=1, ray=None, retry_failed=False, watch=None",
     "cross_entropy": "logits, targets, *, progress=1.0",
     "confidence_loss": "logits, targets, *, progress, aux_weight=0.5, warmup_fraction=0.2",
     "Columns": "*, text=None, label=None, group=None, difficulty=None",
@@ -38,7 +39,6 @@ CALLS: dict[str, str] = {
         "penalties=None, layers=None, pool=None, max_tokens=256, precision='auto', device='auto', remote_code=False"
     ),
     "Seed": "split, init, order",
-    "Split": "*, weak, transfer, validation, test",
     "Rows": "*, ids, texts, groups, others=None",
     "Labels": "*, row_ids, probs, answered, source",
     "Task": (

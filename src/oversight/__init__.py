@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from oversight.resolve.models import ModelOptions as ModelOptions
     from oversight.resolve.models import load_student as load_student
     from oversight.resolve.studies import weak_to_strong as weak_to_strong
+    from oversight.resolve.sweeps import sweep as sweep
     from oversight.resolve.tasks import load_task as load_task
     from oversight.runs.store import DirectoryStore as DirectoryStore
     from oversight.supervision.supervisor import Flipped as Flipped
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from oversight.supervision.supervisor import Trained as Trained
     from oversight.tasks.columns import Columns as Columns
     from oversight.tasks.split import Seed as Seed
-    from oversight.tasks.split import Split as Split
     from oversight.tasks.split import split_task as split_task
     from oversight.tasks.task import Labels as Labels
     from oversight.tasks.task import Rows as Rows
@@ -67,12 +67,13 @@ _HOMES = {
     "models.student": "Fitted Loss Student Validation cross_entropy",
     "resolve.models": "ModelOptions load_student",
     "resolve.studies": "weak_to_strong",
+    "resolve.sweeps": "sweep",
     "resolve.tasks": "load_task",
     "runs.store": "DirectoryStore",
     "reports.result": "Result Study",
     "supervision.supervisor": "Flipped Given Supervisor Trained",
     "tasks.columns": "Columns",
-    "tasks.split": "Seed Split split_task",
+    "tasks.split": "Seed split_task",
     "tasks.task": "Labels Rows Task",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""What may go wrong, as two exceptions: the input is bad (exit code 2), or a step failed (exit code 1)."""
+"""What may go wrong: the input is bad (exit code 2), or a step or the store failed (exit code 1)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class InputError(OversightError, ValueError):
 
 class StepError(OversightError, RuntimeError):
     """A step of the study failed, or a stored result is damaged and cannot be made again."""
+
+
+class StoreError(StepError):
+    """The store cannot be written: nothing is wrong with the step, and no other step would fare better."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

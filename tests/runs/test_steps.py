@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oversight.runs.steps import Kind, Progress, Step, execute, missing_steps
+from oversight.runs.drive import execute
+from oversight.runs.graph import Graph
+from oversight.runs.steps import Kind, Progress, Step
 from oversight.runs.store import DirectoryStore, MemoryStore, Outcome, Store
 from oversight.sealed import ARRAYS
 
@@ -162,7 +164,8 @@ def test_raising_a_version_computes_the_descendants_anew_and_nothing_else() -> N
 
 def test_missing_steps_come_with_inputs_before_their_readers() -> None:
     steps = diamond()
-    order = [one.config["name"] for one in missing_steps([steps["d"]], MemoryStore(), {})]
+    graph = Graph(goals=(steps["d"],), kinds={"add": Kind(Counting())}, env_of=lambda step: None)
+    order = [graph.steps[key].config["name"] for key in graph.missing(MemoryStore().peek)]
     assert sorted(order) == ["a", "bb", "ccc", "dddd"]
     assert order.index("a") == 0 and order[-1] == "dddd"
 
@@ -245,7 +248,8 @@ def test_an_interrupted_run_keeps_what_was_done(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from oversight.runs.steps import Kind, Step, execute
+from oversight.runs.drive import execute
+from oversight.runs.steps import Kind, Step
 from oversight.runs.store import DirectoryStore, Outcome
 import numpy as np
 chain = Step(kind="k", version=1, config={"i": 0})

@@ -31,7 +31,7 @@ from oversight.tasks.task import Task
 
 NAIVE = WithLoss()
 ROLES = ("weak", "student", "ceiling")
-ALL = {"ceiling": 2, "score": 1, "supervise": 2, "teach": 2}
+ALL = {"ceiling": 2, "rows": 1, "score": 1, "supervise": 2, "teach": 2}
 
 
 def setup_of(
@@ -252,7 +252,7 @@ print(found.as_json())
 
 
 def test_a_killed_study_goes_on_and_prints_what_an_undisturbed_one_prints(word_task: Task, tmp_path: Path) -> None:
-    """Seven steps; killed with signal 9 as the fifth is to be kept."""
+    """Eight steps; killed with signal 9 as the fifth is to be kept."""
     path = tmp_path / "task.jsonl"
     rows = zip(word_task.rows.texts, word_task.labels.tolist(), word_task.rows.groups, strict=True)
     path.write_text("".join(json.dumps({"text": t, "label": y, "group": g}) + "\n" for t, y, g in rows))
@@ -291,14 +291,16 @@ def test_keys_name_where_the_predictions_are_kept(task: Task, reader: Any, tmp_p
         "weak": ["supervise"] * 2,
         "student": ["teach"] * 2,
         "ceiling": ["ceiling"] * 2,
+        "rows": ["rows"],
     }
 
 
-def test_the_store_keeps_neither_names_nor_places(task: Task, reader: Any, tmp_path: Path) -> None:
-    named = replace(task, name="my secret file name")
-    run_study(setup_of(named, Trained(reader(2)), reader(8)), store=DirectoryStore(tmp_path / "store"))
-    kept = b"".join(path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file())
-    assert b"my secret file name" not in kept and str(tmp_path).encode() not in kept
+def test_no_key_depends_on_names_and_nothing_kept_on_places(task: Task, reader: Any, tmp_path: Path) -> None:
+    stores = [DirectoryStore(tmp_path / name) for name in ("one", "other")]
+    for store, name in zip(stores, ("one name", "another name"), strict=True):
+        run_study(setup_of(replace(task, name=name), Trained(reader(2)), reader(8)), store=store)
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert list(stores[0].keys()) == list(stores[1].keys()) and str(tmp_path).encode() not in kept
 
 
 def test_progress_is_told_as_many_steps_as_are_missing(task: Task, reader: Any, counted: Any) -> None:
@@ -308,7 +310,7 @@ def test_progress_is_told_as_many_steps_as_are_missing(task: Task, reader: Any, 
     setup = setup_of(task, Trained(reader(2)), reader(8))
     run_study(setup, store=counted, progress=progress)
     run_study(setup, store=counted, progress=progress)
-    assert told == [7, 0] and sum(ended) == 7
+    assert told == [8, 0] and sum(ended) == 8
 
 
 def test_a_store_that_counts_as_empty_is_still_the_store(task: Task, reader: Any) -> None:
@@ -318,4 +320,4 @@ def test_a_store_that_counts_as_empty_is_still_the_store(task: Task, reader: Any
 
     store = Sized()
     run_study(setup_of(task, Trained(reader(2)), reader(8)), store=store)
-    assert len(store) == 7
+    assert len(store) == 8

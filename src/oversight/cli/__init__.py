@@ -1,6 +1,6 @@
 """Commands: parse, call, print."""
 
-from oversight.cli import names, store, studies
+from oversight.cli import studies, sweeps, store, names  # isort: skip  # the order of the help
 from oversight.cli.app import run
 
-__all__ = ["names", "run", "store", "studies"]
+__all__ = ["names", "run", "store", "studies", "sweeps"]

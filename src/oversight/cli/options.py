@@ -147,6 +147,67 @@ TrainedSeeds = Annotated[int, typer.Option("--seeds", help="Trainings of every r
 Pgr = Annotated[float, typer.Option("--pgr", help="PGR that you expect.")]
 GroupSize = Annotated[int, typer.Option("--group-size", help="Test rows per group.")]
 
+OtherKey = Annotated[str, typer.Argument(metavar="OTHER", help="The same of another one.")]
+Keys = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY]...", help="Keys or names of kept studies (`ls --studies`); none = every kept study."),
+]
+Archive = Annotated[
+    str, typer.Argument(metavar="FILE", help="A path or a URL (s3://, gs://, ...) that ends in .tar or .tar.gz.")
+]
+OfKind = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only results of this kind.")]
+OfName = Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Only those whose name contains this.")]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="DATE", help="Only those made since: 2026-01-31 (UTC), 3d or 12h ago.")
+]
+Failed = Annotated[bool, typer.Option("--failed", help="Steps that failed, and why.")]
+Studies = Annotated[bool, typer.Option("--studies", help="What was asked for: kept studies.")]
+Delete = Annotated[bool, typer.Option("--delete", help="Remove it; otherwise it is only shown.")]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option("--drop", metavar="NAME", help="A kept study that is no longer wanted. Repeatable."),
+]
+OlderThan = Annotated[
+    float, typer.Option("--older-than", metavar="DAYS", help="For how long unfinished fits may lie untouched.")
+]
+
+
+PlanFile = Annotated[
+    Path | None, typer.Argument(metavar="[PLAN.toml]", help="The grid: tasks, supervisors, students, methods, seeds.")
+]
+Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help="A plan that ships: probe-fast.")]
+PrintPlan = Annotated[bool, typer.Option("--print", help="Print the plan's text, to start your own from, and stop.")]
+SweepTask = Annotated[
+    list[str] | None, typer.Option("--task", metavar="TASK", help="In place of the plan's tasks. Repeatable.")
+]
+SweepSeeds = Annotated[int | None, typer.Option("--seeds", help="In place of the plan's number of seeds.")]
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", help="Local processes; cores and GPUs are shared out among them.")
+]
+Ray = Annotated[
+    str | None, typer.Option("--ray", metavar="local|ADDRESS", help="A Ray cluster on which the store is mounted.")
+]
+Slurm = Annotated[
+    int | None, typer.Option("--slurm", metavar="N", help="Submit N jobs that work on this sweep together.")
+]
+SlurmSettings = Annotated[
+    list[str] | None,
+    typer.Option("--slurm-set", metavar="NAME=VALUE", help="Of the jobs: timeout_min=240, slurm_partition=gpu, ..."),
+]
+GpuShare = Annotated[
+    float, typer.Option("--gpu-share", metavar="X", help="Of a GPU for each step that works on one (Ray).")
+]
+Memory = Annotated[
+    float | None,
+    typer.Option("--memory", metavar="GB", help="That steps may take at once. Default: what is free on this machine."),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Try steps again that failed in an earlier run of this sweep.")
+]
+SweepDryRun = Annotated[
+    bool, typer.Option("--dry-run", help="The graph in numbers: steps, shared ones, time, memory. Computes nothing.")
+]
+
 
 def named_tests(tests: list[str]) -> dict[str, str]:
     """NAME=FILE of every `--test`.
@@ -201,8 +262,10 @@ def trains(
     Raises:
         InputError: a way to train for a role in which there is no network.
     """
+    from oversight.resolve.models import is_network
+
     for flag, found, models in (("--weak-train", weak_train, weak), ("--strong-train", strong_train, strong)):
-        if found and all(one == "bow" or one.startswith("labels:") for one in models):
+        if found and not any(map(is_network, models)):
             raise InputError(f"{flag}: found {found}, but {', '.join(models)} is no network")
     return {"weak": weak_train or train, "strong": strong_train or train}
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from oversight.reports.result import Result
+    from oversight.reports.result import Result, Study
     from oversight.runs.steps import Progress
     from oversight.runs.store import Store
     from oversight.studies.weak_to_strong import Setup
 
 SECONDS_BETWEEN_LINES = 30.0
+MOST_SHOWN = 40
 
 
 @contextmanager
@@ -115,6 +116,39 @@ def print_result(result: Result) -> None:
     from oversight.reports.tables import as_rich
 
     Console(highlight=False).print(as_rich(result))
+
+
+def print_studies(result: Result, report: Path | None) -> None:
+    """The table; where it would be too long, how many studies show what, by task and method."""
+    if not result.studies:
+        return
+    if len(result.studies) <= MOST_SHOWN:
+        print_result(result)
+    else:
+        for line in counted(result):
+            typer.echo(line)
+        if report is None:
+            typer.echo("every study: oversight report -o report.html (or .csv, .json, .md)")
+    if report:
+        typer.echo(f"Report: {report}")
+
+
+def counted(result: Result) -> list[str]:
+    """By task, test and method: in how many studies PGR is defined, and the student is shown to be better or worse."""
+    found: dict[tuple[str, str, str], list[Study]] = {}
+    for study in result.studies:
+        found.setdefault((study.task, study.test, study.method), []).append(study)
+    lines: list[str] = []
+    for (task, test, method), studies in found.items():
+        defined = sum(study.pgr.defined for study in studies)
+        better = sum(study.gain.low > 0 for study in studies)
+        worse = sum(study.gain.high < 0 for study in studies)
+        where = task if test == "test" else f"{task}, {test}"
+        lines.append(
+            f"{where}, {method}: {len(studies)} studies; a gap (so PGR is defined) in {defined}; "
+            f"student above supervisor in {better}, below in {worse}, not told apart in {len(studies) - better - worse}"
+        )
+    return lines
 
 
 def print_json(found: Mapping[str, Any]) -> None:

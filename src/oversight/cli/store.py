@@ -2,60 +2,164 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from oversight.cli import options as o
-from oversight.cli import printing
+from oversight.cli import printing, store_tables
 from oversight.cli.app import app
-from oversight.errors import InputError, OversightError
+from oversight.cli.store_tables import counted
+from oversight.errors import InputError, StepError
 
 if TYPE_CHECKING:
+    from oversight.runs.kept import Kept
     from oversight.runs.store import DirectoryStore
 
 
 @app.command("ls")
-def list_results(store: o.Store = None, as_json: o.Json = False) -> None:
-    """Everything in the store: key, kind, when, seconds."""
+def list_results(
+    kind: o.OfKind = None,
+    name: o.OfName = None,
+    since: o.Since = None,
+    failed: o.Failed = False,
+    studies: o.Studies = False,
+    store: o.Store = None,
+    as_json: o.Json = False,
+) -> None:
+    """What is in the store: results, or what failed, or what was asked for."""
+    if failed and studies:
+        raise InputError("--failed and --studies: found both, expected one")
     kept = _directory(store)
-    rows = [_entry(kept, key) for key in sorted(kept.keys())]
+    earliest = None if since is None else store_tables.moment(since)
+    if studies:
+        rows, of, tell = store_tables.study_rows(kept), "studies", store_tables.print_studies
+    elif failed:
+        rows, of, tell = store_tables.failure_rows(kept), "failed", store_tables.print_failures
+    else:
+        rows, of, tell = store_tables.result_rows(kept), "results", store_tables.print_results
+    found = [row for row in rows if store_tables.chosen(row, kind=kind, name=name, earliest=earliest)]
     if as_json:
-        return printing.print_json({"results": rows})
-    for row in sorted(rows, key=lambda row: row["made"]):
-        typer.echo(f"{row['key'][:12]}  {row['kind']:10}  {row['made']}  {row['seconds']:8.2f} s")
-
-
-def _entry(kept: DirectoryStore, key: str) -> dict[str, Any]:
-    try:
-        return {"key": key, **{name: kept.about(key)[name] for name in ("kind", "made", "seconds")}}
-    except OversightError:
-        return {"key": key, "kind": "damaged", "made": "", "seconds": 0.0}
+        return printing.print_json({of: found})
+    tell(found)
 
 
 @app.command()
 def show(key: o.Key, store: o.Store = None) -> None:
-    """One result of the store: what made it, from what, and what it holds, as JSON."""
-    printing.print_json(_directory(store).about(key))
+    """One result or kept study, as JSON: what made it, from what, what it holds, and who used it."""
+    from oversight.runs.store import fault_of
+
+    kept = _directory(store)
+    study = _study(kept, key)
+    if study is not None:
+        return printing.print_json(store_tables.as_json(study))
+    about = kept.about(key)
+    outcome = fault_of(kept.folder(about["key"]))
+    if isinstance(outcome, str):
+        raise kept.damage(about["key"], outcome)
+    printing.print_json({**about, **store_tables.holdings(kept, about["key"], outcome)})
 
 
 @app.command()
 def verify(store: o.Store = None, as_json: o.Json = False) -> None:
     """Check every checksum of the store; exit code 1 if something is damaged."""
+    from oversight.runs.kept import all_kept
+
     kept = _directory(store)
     faults, n = kept.verify(), len(list(kept.keys()))
+    studies, wrong = all_kept(kept.path)
     if as_json:
-        printing.print_json({"results": n, "damaged": faults})
+        n_studies = len(studies) + len(wrong)
+        printing.print_json({"results": n, "damaged": faults, "studies": n_studies, "damaged_studies": wrong})
     else:
-        for key, fault in faults.items():
-            typer.echo(f"{key}: {fault}")
-        typer.echo(f"{n} results, {len(faults)} damaged")
-    if faults:
+        store_tables.print_faults(n, faults, len(studies) + len(wrong), wrong)
+    if faults or wrong:
         raise typer.Exit(1)
 
 
+@app.command()
+def gc(
+    delete: o.Delete = False,
+    drop: o.Drop = None,
+    older_than: o.OlderThan = 7.0,
+    store: o.Store = None,
+    as_json: o.Json = False,
+) -> None:
+    """What no kept study needs; removed only with --delete."""
+    from oversight.runs import kept as studies
+    from oversight.runs.collect import collect, plan_gc
+
+    if not older_than >= 0:
+        raise InputError(f"--older-than: found {older_than}, expected a number of days")
+    kept = _directory(store)
+    names = list(dict.fromkeys(drop or []))
+    for name in names:
+        studies.check_name(kept.path, name)
+    found = plan_gc(kept, days=older_than, dropped=names)
+    if delete:
+        for name in names:
+            studies.drop(kept.path, name)
+        found = collect(kept, found)
+    if as_json:
+        return printing.print_json(store_tables.garbage_json(found, deleted=delete))
+    store_tables.print_garbage(found, deleted=delete)
+
+
+@app.command("export")
+def export_results(target: o.Archive, keys: o.Keys = None, store: o.Store = None, as_json: o.Json = False) -> None:
+    """Results with everything that they were made from, as one archive."""
+    from oversight.runs.archive import export
+
+    moved = export(_directory(store), keys or [], target)
+    if as_json:
+        return printing.print_json({"results": list(moved.results), "studies": list(moved.studies)})
+    typer.echo(f"{target}: {counted(len(moved.results), 'result')}, {counted(len(moved.studies), 'kept study')}")
+
+
+@app.command("import")
+def import_results(source: o.Archive, store: o.Store = None, as_json: o.Json = False) -> None:
+    """Bring in what `export` wrote; every checksum is checked before a result counts."""
+    from oversight.resolve.stores import check_folder, store_path
+    from oversight.runs.archive import import_
+    from oversight.runs.store import DirectoryStore
+
+    path = store_path(store)
+    check_folder(path, flag="--store")
+    moved = import_(source, DirectoryStore(path))
+    if as_json:
+        return printing.print_json({"new": moved.n_new, "present": moved.n_present, "studies": list(moved.studies)})
+    results, studies = counted(len(moved.results), "result"), counted(len(moved.studies), "kept study")
+    typer.echo(f"{path}: {results} ({moved.n_new} new, {moved.n_present} present), {studies}")
+
+
+@app.command("why-recompute")
+def why_recompute(key: o.Key, other: o.OtherKey, store: o.Store = None, as_json: o.Json = False) -> None:
+    """In what two results differ, down to the first cause."""
+    from oversight.runs.lineage import differences
+
+    kept = _directory(store)
+    one, two = kept.find(key), kept.find(other)
+    found = differences(kept, one, two)
+    if as_json:
+        rows = [store_tables.difference_json(difference) for difference in found]
+        return printing.print_json({"keys": [one, two], "differences": rows})
+    for difference in found:
+        typer.echo(str(difference))
+    if one == two:
+        typer.echo("the same result")
+
+
+def _study(store: DirectoryStore, name: str) -> Kept | None:
+    from oversight.runs.kept import all_kept
+
+    studies, faults = all_kept(store.path)
+    if name in faults:
+        raise StepError(f"store {store.path}: kept study {name} is damaged ({faults[name]}); run its command again")
+    return next((study for study in studies if study.name == name), None)
+
+
 def _directory(store: str | None) -> DirectoryStore:
-    from oversight.resolve import store_path
+    from oversight.resolve.stores import store_path
     from oversight.runs.store import DirectoryStore
 
     path = store_path(store)

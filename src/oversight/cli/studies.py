@@ -91,7 +91,7 @@ def w2s(
 
     began = time.monotonic()
     if report:
-        _check_report(report)
+        check_report(report)
     read = {"max_tokens": max_tokens, "precision": precision, "device": device, "remote_code": trust_remote_code}
     setup = prepare(
         task,
@@ -146,7 +146,8 @@ def _model_options(
     )
 
 
-def _check_report(path: Path) -> None:
+def check_report(path: Path) -> None:
+    """Refuse a place where no report can be written, before anything is computed."""
     from oversight.reports.html import check_place
 
     check_place(path)
@@ -155,18 +156,23 @@ def _check_report(path: Path) -> None:
 def _run(setup: Setup, store: Store, began: float, keep_models: bool = True) -> Result:
     from dataclasses import replace
 
-    from oversight.runs.store import DirectoryStore
     from oversight.studies.weak_to_strong import run_study
 
     with printing.progress_bar() as progress:
-        result = run_study(setup, store=store, progress=progress, keep_models=keep_models)
-    about: dict[str, Any] = {
+        about = about_now(store)
+        result = run_study(setup, store=store, progress=progress, about=about, keep_models=keep_models)
+    return replace(result, about={**result.about, "seconds": round(time.monotonic() - began, 1)})
+
+
+def about_now(store: Store) -> dict[str, Any]:
+    """By which command, with what and where."""
+    from oversight.runs.store import DirectoryStore
+
+    return {
         "command": shlex.join(["oversight", *sys.argv[1:]]),
         "versions": _versions(),
-        "seconds": round(time.monotonic() - began, 1),
         "store": str(store.path) if isinstance(store, DirectoryStore) else "memory",
     }
-    return replace(result, about=about)
 
 
 def _versions() -> dict[str, str]:

@@ -20,8 +20,8 @@ class ModelName:
     pool: str | None = None
 
 
-def parse_model(spec: str) -> ModelName:
-    """Take a model name apart.
+def parse_model(spec: str, *, folder: Path = Path()) -> ModelName:
+    """Take a model name apart; `folder` is what a relative directory starts from.
 
     Raises:
         InputError: an option that does not exist.
@@ -39,7 +39,7 @@ def parse_model(spec: str) -> ModelName:
         if match:
             texts[i], depth = match[1], int(match[2])
     base, *parts = texts
-    if "@" in base and not Path(base).exists():
+    if "@" in base and not (folder / base).exists():
         raise InputError(f"model '{spec}': found '@{base.split('@', 1)[1]}', expected a depth such as @4")
     for part in parts:
         name, equals, value = part.partition("=")

@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone
+from oversight.models.batching import Place, Request, solutions
 from oversight.models.features import features
 from oversight.models.rows import answered, held_apart
 from oversight.models.student import Loss, Validation, cross_entropy
+from oversight.models.threads import one_thread
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows
 
 if TYPE_CHECKING:
-    from oversight.models.solver import Design, Solution
+    from oversight.models.solver import Solution
 
 PENALTIES: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 
@@ -87,28 +88,23 @@ class Probe:
         refit = validation is None
         rows, labels, weights = answered(rows, labels, weights)
         fit_rows, fit_weights, seen = held_apart(rows, labels, weights, validation, seed=seed)
-        tried, fits = self._fits(fit_rows, labels.on(fit_rows).probs, seen, fit_weights)
+        targets = labels.on(fit_rows).probs
+        tried, fits = self._fits(fit_rows, targets, seen, fit_weights)
         best = min(range(len(tried)), key=lambda i: tried[i]["cross_entropy"])
         backbone, fit = self.backbone.at(int(tried[best]["layer"])), fits[best]
-        chosen = {name: tried[best][name] for name in ("penalty", "layer", "gradient")}
-        choices: dict[str, object] = {**chosen, "tried": tried}
+        penalties = (tried[best]["penalty"],)
+        choices: dict[str, object] = {name: tried[best][name] for name in ("penalty", "layer", "gradient")}
+        choices["tried"] = tried
         stop = 0
         if loss is not cross_entropy:
-            path = _design(backbone, fit_rows, None).path(labels.on(fit_rows).probs, tried[best]["penalty"], loss=loss)
+            (path,) = solutions([Request(Place(backbone, fit_rows), targets, penalties, loss)])
             agreed = _agreement(path, features(backbone, seen.rows), seen.labels)
             stop = int(np.argmax(agreed))
             fit = (path.coefficients[stop], path.intercepts[stop]) if stop else fit
-            from oversight.models.solver import SNAPSHOTS
-
-            choices |= {"progress": stop / SNAPSHOTS, "agreement": agreed.tolist()}
+            choices |= {"progress": stop / (len(agreed) - 1), "agreement": agreed.tolist()}
         if refit:
-            again = _design(backbone, rows, weights)
-            solved = (
-                again.solve([labels.probs], [tried[best]["penalty"]])
-                if loss is cross_entropy
-                else again.path(labels.probs, tried[best]["penalty"], loss=loss)
-            )
-            fit = (solved.coefficients[stop], solved.intercepts[stop])
+            (again,) = solutions([Request(Place(backbone, rows, weights), labels.probs, penalties, loss)])
+            fit = (again.coefficients[stop], again.intercepts[stop])
         return FittedProbe(backbone=backbone, coefficients=fit[0], intercepts=fit[1], choices=choices)
 
     def _fits(
@@ -117,12 +113,14 @@ class Probe:
         """For every layer and penalty the cross-entropy to the validation labels, in nats, and the fit."""
         tried: list[dict[str, float]] = []
         fits: list[tuple[Floats, Floats]] = []
-        for backbone in self.backbones:
-            solved = _design(backbone, rows, weights).solve([targets] * len(self.penalties), self.penalties)
-            probs = solved.probs(features(backbone, validation.rows))
+        places = [Place(backbone, rows, weights) for backbone in self.backbones]
+        for place, solved in zip(
+            places, solutions([Request(one, targets, self.penalties) for one in places]), strict=True
+        ):
+            probs = solved.probs(features(place.backbone, validation.rows))
             scores = -(validation.labels.probs * np.log(np.maximum(probs, 1e-300))).sum(2).mean(1)
             for i, penalty in enumerate(self.penalties):
-                found = {"layer": backbone.blocks, "penalty": penalty, "cross_entropy": float(scores[i])}
+                found = {"layer": place.backbone.blocks, "penalty": penalty, "cross_entropy": float(scores[i])}
                 tried.append({**found, "gradient": float(solved.gradient[i])})
                 fits.append((solved.coefficients[i], solved.intercepts[i]))
         return tried, fits
@@ -151,36 +149,8 @@ class FittedProbe:
 
     def predict(self, rows: Rows) -> Floats:
         """(n, k) class probabilities."""
-        logits = features(self.backbone, rows) @ self.coefficients + self.intercepts
+        x = features(self.backbone, rows)
+        with one_thread():
+            logits = x @ self.coefficients + self.intercepts
         unnormalised = np.exp(logits - logits.max(1, keepdims=True))
         return unnormalised / unnormalised.sum(1, keepdims=True)
-
-
-def _design(backbone: Backbone, rows: Rows, weights: Floats | None) -> Design:
-    if weights is not None:
-        from oversight.models.solver import Design
-
-        return Design(features(backbone, rows), weights=weights, intercept=rows.others is None)
-    return _shared_design(_Key(backbone, rows))
-
-
-class _Key:
-    """Features as a cache key: equal where weights and row ids are, wherever the weights lie."""
-
-    def __init__(self, backbone: Backbone, rows: Rows) -> None:
-        self.backbone, self.rows = backbone, rows
-        self._content = (tuple(backbone.identity().items()), rows.ids)
-
-    def __hash__(self) -> int:
-        return hash(self._content)
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, _Key) and self._content == other._content
-
-
-@lru_cache(maxsize=2)
-def _shared_design(key: _Key) -> Design:
-    """The decomposition of the same rows, shared by every label set, penalty and method."""
-    from oversight.models.solver import Design
-
-    return Design(features(key.backbone, key.rows), intercept=key.rows.others is None)

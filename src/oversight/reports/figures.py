@@ -1,4 +1,4 @@
-"""The figure of the paper: test score and PGR against the student, as inline SVG for pages or as a png or pdf file."""
+"""The figure of the paper: test score and PGR against the student, as inline SVG for pages or as a png or pdf sheet."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
 
-from oversight.errors import InputError
 from oversight.reports.layout import Sheet, sheets
 from oversight.reports.palette import LIGHT
 from oversight.reports.panels import draw_panel, draw_single, frame_of, in_words
-from oversight.reports.words import clean, method, metric_name, pair
+from oversight.reports.words import method, metric_name, pair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -27,8 +25,7 @@ if TYPE_CHECKING:
 
 PANEL_INCHES, SINGLE_INCHES = (4.4, 5.0), (4.4, 3.5)
 PANELS_ACROSS = 3
-FORMATS = ("png", "pdf")
-DOTS_PER_INCH = 200
+DOTS_PER_INCH, MOST_DOTS = 200, 30_000
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 LINKS = re.compile(r"""(?:url\(|href=")#([\w.-]+)""")
 FONT = re.compile(r"font-family: [^;]*;? ?")
@@ -76,43 +73,28 @@ class Drawing:
 
 def as_svg(result: Result) -> tuple[Drawing, ...]:
     """One drawing per test set and method; a single study gets a chart of its own. Same result, same bytes."""
-    return tuple(drawing for sheet in sheets(result) for drawing in _drawings(sheet))
+    return tuple(drawing for sheet in sheets(result) for drawing in drawings(sheet))
 
 
-def save(result: Result, path: str | Path) -> Path:
-    """All figures of a result in one png or pdf file; gives its path.
-
-    Raises:
-        InputError: another ending, or a place that cannot be written.
-    """
-    path = Path(path)
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
-        raise InputError(f"{path}: found the ending '{path.suffix}', expected .png or .pdf")
+def as_image(result: Result, kind: str) -> bytes:
+    """All figures of a result on one sheet: `png`, or `pdf` with lines and letters that stay sharp."""
     dates = {"CreationDate": None} if kind == "pdf" else {"Software": None}
     with _settings():
         figure = _whole(sheets(result))
         data = io.BytesIO()
-        figure.savefig(data, format=kind, dpi=DOTS_PER_INCH, metadata=dates)
-    try:
-        path.write_bytes(data.getvalue())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}), expected an existing folder") from error
-    return path
+        dots = min(DOTS_PER_INCH, MOST_DOTS / figure.get_figheight())
+        figure.savefig(data, format=kind, dpi=dots, metadata=dates)
+    return data.getvalue()
 
 
-def _drawings(sheet: Sheet) -> Iterator[Drawing]:
-    heading = heading_of(sheet)
+def drawings(sheet: Sheet) -> Iterator[Drawing]:
+    """One drawing per panel of a task and test set."""
+    heading = sheet.heading
     numbers = f": {in_words(sheet.studies[0])}" if len(sheet.studies) == 1 else ""
     for index, title in enumerate(_titles(sheet)):
         inches = SINGLE_INCHES if len(sheet.studies) == 1 else PANEL_INCHES
         svg = svg_of(inches, partial(_draw, sheet=sheet, index=index), label=f"{heading}. {title}{numbers}")
         yield Drawing(heading=heading, title=title, svg=svg)
-
-
-def heading_of(sheet: Sheet) -> str:
-    """The task, and the test set unless it is the task's own."""
-    return clean(sheet.task) if sheet.test == "test" else f"{clean(sheet.task)}, test set {clean(sheet.test)}"
 
 
 def _titles(sheet: Sheet) -> list[str]:
@@ -156,7 +138,7 @@ def _whole(all_sheets: tuple[Sheet, ...]) -> Figure:
         return figure
     bands = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
     for (sheet, start), band in zip(rows, bands[:, 0], strict=True):
-        band.suptitle(heading_of(sheet), x=0.01, ha="left")
+        band.suptitle(sheet.heading, x=0.01, ha="left")
         cells = band.subfigures(1, across, squeeze=False)[0]
         for index in range(start, min(start + PANELS_ACROSS, len(sheet.panels))):
             _draw(cells[index - start], sheet, index)

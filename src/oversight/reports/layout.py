@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oversight.reports.words import clean, method, unique
+from oversight.reports.words import clean, method, plural, unique
 
 if TYPE_CHECKING:
     from oversight.reports.result import Result, Study
@@ -42,6 +42,7 @@ class Sheet:
 
     Attributes:
         task, test, metric: which.
+        heading: the task, the test set unless it is the task's own, and the metric where there are several.
         panels: left to right.
         supervisors: all of the result, so that a colour means the same everywhere.
     """
@@ -49,6 +50,7 @@ class Sheet:
     task: str
     test: str
     metric: str
+    heading: str
     panels: tuple[Panel, ...]
     supervisors: tuple[str, ...]
 
@@ -65,10 +67,24 @@ def sheets(result: Result) -> tuple[Sheet, ...]:
         found.setdefault((study.task, study.test, study.metric), []).append(study)
     names = _supervisors(result)
     supervisors = tuple(unique(names.values()))
+    places = [(task, test) for task, test, _ in found]
     return tuple(
-        Sheet(task=task, test=test, metric=metric, panels=_panels(studies, names), supervisors=supervisors)
+        Sheet(
+            task=task,
+            test=test,
+            metric=metric,
+            heading=_heading(task, test, metric if places.count((task, test)) > 1 else ""),
+            panels=_panels(studies, names),
+            supervisors=supervisors,
+        )
         for (task, test, metric), studies in found.items()
     )
+
+
+def _heading(task: str, test: str, metric: str) -> str:
+    """`reviews, test set shifted, auroc`."""
+    parts = [clean(task), "" if test == "test" else f"test set {clean(test)}", clean(metric)]
+    return ", ".join(part for part in parts if part)
 
 
 def _supervisors(result: Result) -> Names:
@@ -112,12 +128,14 @@ def _zip(studies: list[Study], names: list[str]) -> list[tuple[Study, str]]:
 
 
 def _variants(studies: list[Study], names: Names) -> list[str]:
-    """The method of each study, with `train` where that differs, and a number where all names repeat."""
+    """The method of each study, with training and seeds where they differ, and a number where all names repeat."""
     trains = len({study.train for study in studies}) > 1
+    seeds = len({study.seeds for study in studies}) > 1
     seen: dict[tuple[str, str, str], int] = {}
     variants: list[str] = []
     for study in studies:
-        name = f"{method(study)}, {clean(study.train)}" if trains else method(study)
+        extra = [clean(study.train)] * trains + [plural(study.seeds, "seed")] * seeds
+        name = ", ".join([method(study), *extra])
         key = (_supervisor(study, names), clean(study.strong_model), name)
         seen[key] = seen.get(key, 0) + 1
         variants.append(name if seen[key] == 1 else f"{name} #{seen[key]}")

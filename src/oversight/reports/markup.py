@@ -14,6 +14,12 @@ class Raw(str):
     __slots__ = ()
 
 
+class Cell(Raw):
+    """A cell of a table that is a `td` already, for one that carries a class."""
+
+    __slots__ = ()
+
+
 def el(tag: str, *children: str, **attributes: str | bool) -> Raw:
     """An element. Attribute names lose a final underscore and turn others into hyphens; True is written bare.
 
@@ -47,16 +53,20 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, c
         class_: of the table.
     """
     columns = el("tr", *(el("th", name, scope="col") for name in head))
-    body = [el("tr", el("th", row[0], scope="row"), *(el("td", cell) for cell in row[1:])) for row in rows]
+    body = [el("tr", el("th", row[0], scope="row"), *map(_cell, row[1:])) for row in rows]
     inner = el(
         "table", el("caption", el("span", caption)), el("thead", columns), el("tbody", *body), class_=class_ or False
     )
     return el("div", inner, class_="ov-scroll", role="region", aria_label=caption, tabindex="0")
 
 
-def details(summary: str, *children: str) -> Raw:
+def _cell(cell: str) -> Raw:
+    return cell if isinstance(cell, Cell) else el("td", cell)
+
+
+def details(summary: str, *children: str, open_: bool = False) -> Raw:
     """A part that opens on click, without scripts."""
-    return el("details", el("summary", summary), *children)
+    return el("details", el("summary", summary), *children, open_=open_)
 
 
 def section(heading: str, *children: str) -> Raw:

@@ -113,12 +113,12 @@ def trained_plainly(study: Study) -> bool:
 
 
 def context(result: Result) -> tuple[str, ...]:
-    """Which of task, weak_train, train and test differ between studies and so need naming in each row.
+    """Which of task, weak_train, train, test and seeds differ between studies and so need naming in each row.
 
     How supervisors were trained is left out where their names say it: as long as nothing was fine-tuned or prompted.
     """
     plain = all(map(trained_plainly, result.studies))
-    names = ("task", *(() if plain else ("weak_train",)), "train", "test")
+    names = ("task", *(() if plain else ("weak_train",)), "train", "test", "seeds")
     return tuple(name for name in names if len({getattr(study, name) for study in result.studies}) > 1)
 
 
@@ -145,13 +145,18 @@ def unique(items: Iterable[str]) -> list[str]:
 
 
 def warnings(result: Result) -> list[str]:
-    """Every warning once, with the number of studies it concerns unless it concerns all."""
-    counts: dict[str, int] = {}
+    """Every warning once: as it is where it concerns all studies, else with its task, or with how many it concerns."""
+    concerned = warned(result)
+    return [scope + text for text, scope in ((text, _scope(result, found)) for text, found in concerned.items())]
+
+
+def warned(result: Result) -> dict[str, list[Study]]:
+    """The studies that each warning concerns."""
+    found: dict[str, list[Study]] = {}
     for study in result.studies:
         for text in unique(clean(one) for one in study.warnings):
-            counts[text] = counts.get(text, 0) + 1
-    total = len(result.studies)
-    return [text if n == total else f"{text} ({n} of {total} studies)" for text, n in counts.items()]
+            found.setdefault(text, []).append(study)
+    return found
 
 
 def plural(n: int, noun: str) -> str:

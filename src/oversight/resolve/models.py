@@ -58,13 +58,23 @@ class ModelOptions:
 AS_IS = ModelOptions()
 
 
-def load_checkpoint(name: ModelName, *, remote_code: bool = False) -> Checkpoint:
-    """The network behind a name.
+def parts_of(spec: str) -> tuple[str, ...]:
+    """The models of a supervisor: several are joined by `+`."""
+    return (spec,) if spec.startswith("labels:") else tuple(spec.split("+"))
+
+
+def is_network(spec: str) -> bool:
+    """Whether a name is that of a network, or of several models among which there is one."""
+    return not spec.startswith("labels:") and any(part != "bow" for part in parts_of(spec))
+
+
+def load_checkpoint(name: ModelName, *, remote_code: bool = False, folder: Path = Path()) -> Checkpoint:
+    """The network behind a name; `folder` is what a relative directory starts from.
 
     Raises:
         InputError: no such model, with the nearest name; or what to do offline.
     """
-    path = Path(name.base)
+    path = folder / name.base
     if name.revision is not None and (name.base == "minilm" or path.is_dir()):
         raise InputError(
             f"model '{name.base}': found the revision '{name.revision}', which only a model of the Hub has"
@@ -72,8 +82,8 @@ def load_checkpoint(name: ModelName, *, remote_code: bool = False) -> Checkpoint
     if name.base == "minilm":
         return embedded()
     if path.is_dir():
-        return from_directory(path, remote_code=remote_code)
-    if path.is_absolute() or name.base.startswith((".", "~")) or path.is_file():
+        return from_directory(path, name=str(Path(name.base)), remote_code=remote_code)
+    if Path(name.base).is_absolute() or name.base.startswith((".", "~")) or path.is_file():
         found = "a file" if path.is_file() else "nothing"
         raise InputError(f"model '{name.base}': found {found} there, expected a directory with weights")
     if HUB_NAME.fullmatch(name.base):
@@ -81,8 +91,8 @@ def load_checkpoint(name: ModelName, *, remote_code: bool = False) -> Checkpoint
     raise InputError(f"{unknown('model', name.base, ['bow', 'minilm'])}; or give a directory, or org/name of the Hub")
 
 
-def load_student(spec: str | Student, options: ModelOptions = AS_IS) -> Student:
-    """A student by name, or as it is.
+def load_student(spec: str | Student, options: ModelOptions = AS_IS, *, folder: Path = Path()) -> Student:
+    """A student by name, or as it is; `folder` is what a relative directory starts from.
 
     Raises:
         InputError: unknown model, depth or option.
@@ -91,7 +101,7 @@ def load_student(spec: str | Student, options: ModelOptions = AS_IS) -> Student:
         return spec
     if spec.startswith("labels:"):
         raise InputError(f"model '{spec}': answers from a file can supervise, but cannot be trained")
-    name = parse_model(spec)
+    name = parse_model(spec, folder=folder)
     _check_machine(options)
     if name.base == "bow":
         if name.depth is not None or name.pool or name.revision:
@@ -99,7 +109,7 @@ def load_student(spec: str | Student, options: ModelOptions = AS_IS) -> Student:
         _check_unset(spec, options)
         return BagOfWords()
     backbone = Backbone(
-        checkpoint=load_checkpoint(name, remote_code=options.remote_code),
+        checkpoint=load_checkpoint(name, remote_code=options.remote_code, folder=folder),
         depth=name.depth,
         pool=name.pool or options.pool,  # pyright: ignore[reportArgumentType] checked by Backbone
         max_tokens=options.max_tokens,
@@ -164,8 +174,11 @@ def load_supervisor(
     options: ModelOptions = AS_IS,
     *,
     tests: Mapping[str, Task] | None = None,
+    folder: Path = Path(),
 ) -> tuple[Supervisor, ...]:
     """One supervisor by name, several joined by `+`, a student that becomes one, or one as it is.
+
+    `tests` are the further test sets, and `folder` is what a relative path starts from.
 
     Raises:
         InputError: unknown model, or a fault in a label file.
@@ -176,5 +189,5 @@ def load_supervisor(
         raise InputError("model 'labels:': found no file, expected labels:FILE")
     if spec.startswith("labels:"):
         _check_unset(spec, options)
-        return (people(Path(spec.removeprefix("labels:")), task, tests=tests),)
-    return tuple(Trained(load_student(part, options)) for part in spec.split("+"))
+        return (people(folder / spec.removeprefix("labels:"), task, tests=tests),)
+    return tuple(Trained(load_student(part, options, folder=folder)) for part in parts_of(spec))

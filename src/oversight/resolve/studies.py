@@ -12,7 +12,7 @@ from oversight.methods import METHODS
 from oversight.methods.method import Method, OracleMethod, WithLoss
 from oversight.metrics.scores import METRICS
 from oversight.reports.result import Result
-from oversight.resolve.models import AS_IS, ModelOptions, load_student, load_supervisor
+from oversight.resolve.models import AS_IS, ModelOptions, is_network, load_student, load_supervisor
 from oversight.resolve.recipes import PROMPT, ROLES, check_roles, check_train, takes_settings, trains_of
 from oversight.resolve.stores import load_store
 from oversight.resolve.tasks import load_task, load_tests
@@ -21,6 +21,8 @@ from oversight.runs.store import Store
 from oversight.studies.weak_to_strong import Setup, arms_of, run_study, seeds_of
 from oversight.tasks.columns import FIND, Columns
 from oversight.tasks.task import Task
+
+MOST_SEEDS = 1000
 
 
 def load_method(spec: str | Method | OracleMethod, **settings: Any) -> tuple[str, Method | OracleMethod]:
@@ -72,7 +74,7 @@ def _trained(
     )
 
 
-def _worded(options: ModelOptions, task: Task) -> ModelOptions:
+def worded(options: ModelOptions, task: Task) -> ModelOptions:
     """A prompt asks for the names of the task's classes unless words are given."""
     if options.train != PROMPT or task.rows.others is not None:
         return options
@@ -100,7 +102,7 @@ def _check_train(both: Sequence[ModelOptions], specs: Sequence[Any]) -> None:
 
 
 def _networks(specs: Sequence[Any]) -> list[str]:
-    return [one for one in specs if isinstance(one, str) and one != "bow" and not one.startswith("labels:")]
+    return [one for one in specs if isinstance(one, str) and is_network(one)]
 
 
 def _several(spec: Any) -> list[Any]:
@@ -135,14 +137,14 @@ def prepare(
     _check_settings("weak", _several(weak), weak_options, settings or {})
     _check_settings("strong", _several(strong), strong_options, settings or {})
     _check_train((weak_options, strong_options), [*_several(weak), *_several(strong)])
-    if not 1 <= seeds <= 1000:
-        raise InputError(f"--seeds: found {seeds}, expected 1 to 1000")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise InputError(f"--seeds: found {seeds}, expected 1 to {MOST_SEEDS}")
     if metric is not None and metric not in METRICS:
         raise unknown("metric", metric, METRICS)
     methods = _load_methods(_several(method), method_settings or {})
     loaded = load_task(task, columns=columns, strict=strict, n_train=n_train, n_test=n_test)
     loaded, further = load_tests(loaded, tests or {}, columns=columns, strict=strict)
-    weak_options, strong_options = (_worded(one, loaded) for one in (weak_options, strong_options))
+    weak_options, strong_options = (worded(one, loaded) for one in (weak_options, strong_options))
     students = [load_student(one, strong_options) for one in _several(strong)]
     supervisors = [load_supervisor(one, loaded, weak_options, tests=further) for one in _several(weak)]
     return Setup(

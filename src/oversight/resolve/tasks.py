@@ -13,7 +13,7 @@ from oversight.tasks import TASKS
 from oversight.tasks.build import without_overlap
 from oversight.tasks.columns import FIND, Columns
 from oversight.tasks.files import load_files
-from oversight.tasks.hub import load_hub
+from oversight.tasks.hub import PREFIX, load_hub, parse_address
 from oversight.tasks.records import READERS
 from oversight.tasks.split import limit, with_test
 from oversight.tasks.task import Task
@@ -26,6 +26,7 @@ def load_task(
     strict: bool = False,
     n_train: int | None = None,
     n_test: int | None = None,
+    folder: Path = Path(),
 ) -> Task:
     """A task by name, from a file, a directory with train and test, or the Hub.
 
@@ -34,6 +35,7 @@ def load_task(
         columns: names of the columns that hold text, label, group and difficulty; None = found.
         strict: whether rows that stand in both train and test are an error.
         n_train, n_test: most rows outside and inside the test set; None = all.
+        folder: what a relative path starts from. The task is called as it was asked for.
 
     Raises:
         InputError: one line on what is wrong.
@@ -42,19 +44,39 @@ def load_task(
         task = spec
     elif str(spec) in TASKS:
         task = TASKS[str(spec)]()
-    elif str(spec).startswith("hf:"):
-        task = load_hub(str(spec), columns=columns, strict=strict)
-    elif Path(spec).exists() or "/" in str(spec) or str(spec).endswith(tuple(READERS)):
-        task = load_files(spec, columns=columns, strict=strict)
+    elif str(spec).startswith(PREFIX):
+        task = _named(load_hub(hub_address(str(spec), folder), columns=columns, strict=strict), str(spec))
+    elif (folder / spec).exists() or "/" in str(spec) or str(spec).endswith(tuple(READERS)):
+        task = _named(load_files(folder / spec, columns=columns, strict=strict), str(spec))
     else:
         raise InputError(f"{unknown('task', str(spec), TASKS)}; or give a file, a directory, or hf:org/name")
     return limit(task, n_train=n_train, n_test=n_test)
 
 
+def _named(task: Task, spec: str) -> Task:
+    return replace(task, name=spec, source=spec)
+
+
+def hub_address(spec: str, folder: Path) -> str:
+    """The address of a data set; of a directory laid out like one, from `folder`."""
+    path = parse_address(spec).path
+    directory = folder / path
+    if folder == Path() or not directory.is_dir():
+        return spec
+    return f"{PREFIX}{directory}{spec[len(PREFIX) + len(path) :]}"
+
+
 def load_tests(
-    task: Task, tests: Mapping[str, str | Path | Task], *, columns: Columns, strict: bool
+    task: Task,
+    tests: Mapping[str, str | Path | Task],
+    *,
+    columns: Columns,
+    strict: bool,
+    folder: Path = Path(),
 ) -> tuple[Task, dict[str, Task]]:
     """The task without rows that stand in a further test set, and those sets with its classes.
+
+    `folder` is what a relative path starts from.
 
     Raises:
         InputError: a reserved name, other classes, too many shared rows.
@@ -64,7 +86,7 @@ def load_tests(
     for name, spec in tests.items():
         if name in {"test", "weak", "transfer", "validation"}:
             raise InputError(f"--test {name}: this name is taken by the task's own rows, expected another")
-        other = load_task(spec, columns=columns, strict=strict)
+        other = load_task(spec, columns=columns, strict=strict, folder=folder)
         foreign = sorted(set(other.class_names) - set(task.class_names))
         if foreign:
             known = ", ".join(task.class_names)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from oversight.methods.method import OracleMethod, WeakData
+from oversight.models.batching import together
 from oversight.models.features import FeatureBank, extract, using
 from oversight.models.student import Fitted, Validation
-from oversight.models.workbench import working_at
+from oversight.models.workbench import workbench, working_at
 from oversight.runs.steps import Kind, Step, Tick
 from oversight.runs.store import Outcome
+from oversight.studies.needs import features_need, fit_needs, same_fit, same_network
 from oversight.studies.plan import Job, Plan, Wanted, check_join, ids_sha256
+from oversight.studies.rows import run_rows
 from oversight.studies.score import score_study
+from oversight.studies.shelf import NotingShelf
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Labels, Rows
+
+Models = Callable[[], list[str]]
 
 
 def run_features(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
@@ -47,22 +54,32 @@ def run_supervise(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], en
     job: Job = env.objects[steps[0].key]
     assert job.supervisor is not None
     parts = env.parts(job.seed)
-    with using(_bank(job.reads, inputs[0])), _telling(tick, job.supervisor.name, job.seed):
+    with using(_bank(job.reads, inputs[0])), _attended(tick, job.supervisor.name, job.seed) as models:
         given = job.supervisor.supervise(env.task, env.split(job.seed), list(parts.values()), seed=job.seed)
     arrays: dict[str, Any] = {}
     for name, rows, labels in zip(parts, parts.values(), given.labels, strict=True):
         joined = labels.on(rows)
         arrays |= {f"{name}.probs": joined.probs, f"{name}.answered": joined.answered}
-    return [Outcome(arrays=arrays, record=_record(parts, given.choices, inputs[0]))]
+    return [Outcome(arrays=arrays, record=_record(parts, given.choices, inputs[0], models))]
 
 
 def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
-    """See `Plan.teach`."""
-    found: list[Outcome] = []
-    for i, step in enumerate(steps):
-        tick(i / len(steps))
-        found.append(_teach(env.objects[step.key], inputs[i], env, _part(tick, i, len(steps))))
-    return found
+    """See `Plan.teach`. What the students' probes ask of the same rows is solved in one batch."""
+    jobs: list[Job] = [env.objects[step.key] for step in steps]
+    parts, tests = env.parts(jobs[0].seed), _tests(env)
+
+    @cache
+    def truth() -> Labels:
+        return env.task.true_labels(env.task.rows.pick((*parts["transfer"].ids, *parts["validation"].ids)))
+
+    lessons: list[Callable[[], Outcome]] = []
+    for i, (job, given) in enumerate(zip(jobs, inputs, strict=True)):
+        n_labels = len(given) - len(job.reads)
+        data = _weak_data(given[:n_labels], parts)
+        lessons.append(partial(_teach, job, data, truth, tests, given[n_labels:], _part(tick, i, len(jobs))))
+    read = inputs[0][len(inputs[0]) - len(jobs[0].reads) :]
+    with using(_bank(jobs[0].reads, read)):
+        return together(lessons)
 
 
 def same_students(step: Step) -> Hashable:
@@ -71,25 +88,32 @@ def same_students(step: Step) -> Hashable:
     return (*step.config["seed"], *reads) if reads else step.key
 
 
-def _teach(job: Job, inputs: Sequence[Outcome], env: Plan, tick: Tick) -> Outcome:
-    assert job.student is not None and job.method is not None
-    n_labels = len(inputs) - len(job.reads)
-    supervisions, read = inputs[:n_labels], inputs[n_labels:]
-    parts = env.parts(job.seed)
-    data = WeakData(
+def _weak_data(supervisions: Sequence[Outcome], parts: Mapping[str, Rows]) -> WeakData:
+    return WeakData(
         rows=parts["transfer"],
         labels=tuple(_labels(one, "transfer", parts["transfer"]) for one in supervisions),
         validation=parts["validation"],
         validation_labels=tuple(_labels(one, "validation", parts["validation"]) for one in supervisions),
     )
-    with using(_bank(job.reads, read)), _telling(tick, job.student.name, job.seed):
+
+
+def _teach(
+    job: Job,
+    data: WeakData,
+    truth: Callable[[], Labels],
+    tests: Mapping[str, Rows],
+    read: Sequence[Outcome],
+    tick: Tick,
+) -> Outcome:
+    assert job.student is not None and job.method is not None
+    with _attended(tick, job.student.name, job.seed) as models:
         if isinstance(job.method, OracleMethod):
-            seen = env.task.rows.pick((*parts["transfer"].ids, *parts["validation"].ids))
-            truth = env.task.true_labels(seen)
-            fitted = job.method.train_with_truth(job.student, data, truth, seed=job.seed)
+            fitted = job.method.train_with_truth(job.student, data, truth(), seed=job.seed)
         else:
             fitted = job.method.train(job.student, data, seed=job.seed)
-        return _predictions(fitted, env, read)
+        outcome = _predictions(fitted, tests, read, models)
+    tick(1.0)
+    return outcome
 
 
 def run_ceiling(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
@@ -98,10 +122,10 @@ def run_ceiling(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env:
     assert job.student is not None
     parts = env.parts(job.seed)
     validation = Validation(rows=parts["validation"], labels=env.task.true_labels(parts["validation"]))
-    with using(_bank(job.reads, inputs[0])), _telling(tick, job.student.name, job.seed):
+    with using(_bank(job.reads, inputs[0])), _attended(tick, job.student.name, job.seed) as models:
         rows = parts["transfer"] if job.consumed is None else env.task.pick(job.consumed)
         fitted = job.student.fit(rows, env.task.true_labels(rows), validation=validation, seed=job.seed)
-        return [_predictions(fitted, env, inputs[0])]
+        return [_predictions(fitted, _tests(env), inputs[0], models)]
 
 
 def _part(tick: Tick, i: int, n: int) -> Tick:
@@ -114,10 +138,16 @@ def _part(tick: Tick, i: int, n: int) -> Tick:
 
 
 @contextlib.contextmanager
-def _telling(tick: Tick, name: str, seed: Seed) -> Generator[None]:
-    """Within this block long fits say how they go."""
-    with working_at(tell=lambda done, note: tick(done, f"{name}, seed {seed.init}: {note}")):
-        yield
+def _attended(tick: Tick, name: str, seed: Seed) -> Generator[Models]:
+    """Within this block long fits say how they go, and the models that they keep or find are noted.
+
+    Yields:
+        Gives the keys of those models.
+    """
+    shelf = workbench().shelf
+    noting = None if shelf is None else NotingShelf(shelf)
+    with working_at(shelf=noting, tell=lambda done, note: tick(done, f"{name}, seed {seed.init}: {note}")):
+        yield lambda: [] if noting is None else noting.keys
 
 
 def _bank(reads: Sequence[Wanted], outcomes: Sequence[Outcome]) -> FeatureBank:
@@ -127,17 +157,25 @@ def _bank(reads: Sequence[Wanted], outcomes: Sequence[Outcome]) -> FeatureBank:
     return bank
 
 
-def _predictions(fitted: Fitted, env: Plan, read: Sequence[Outcome]) -> Outcome:
-    tests = {name: env.test_rows(name) for name in ("test", *env.tests)}
+def _tests(env: Plan) -> dict[str, Rows]:
+    """The rows on which everyone is scored."""
+    return {name: env.test_rows(name) for name in ("test", *env.tests)}
+
+
+def _predictions(fitted: Fitted, tests: Mapping[str, Rows], read: Sequence[Outcome], models: Models) -> Outcome:
     arrays = {f"{name}.probs": np.ascontiguousarray(fitted.predict(rows)) for name, rows in tests.items()}
-    return Outcome(arrays=arrays, record=_record(tests, fitted.choices, read))
+    return Outcome(arrays=arrays, record=_record(tests, fitted.choices, read, models))
 
 
-def _record(parts: Mapping[str, Rows], choices: Mapping[str, object], read: Sequence[Outcome]) -> dict[str, Any]:
+def _record(
+    parts: Mapping[str, Rows], choices: Mapping[str, object], read: Sequence[Outcome], models: Models
+) -> dict[str, Any]:
+    kept = models()
     return {
         "row_ids": {name: ids_sha256(rows.ids) for name, rows in parts.items()},
         "choices": dict(choices),
         "features": [dict(one.record) for one in read],
+        **({"models": kept} if kept else {}),
     }
 
 
@@ -148,9 +186,14 @@ def _labels(outcome: Outcome, part: str, rows: Rows) -> Labels:
 
 
 KINDS: Mapping[str, Kind] = {
-    "features": Kind(run_features, batch=same_pass, label="extracting features"),
-    "supervise": Kind(run_supervise, label="supervisors learn and label"),
-    "teach": Kind(run_teach, batch=same_students, label="students learn from weak labels"),
-    "ceiling": Kind(run_ceiling, label="ceilings learn from ground truth"),
+    "features": Kind(
+        run_features, batch=same_pass, label="extracting features", like=same_network, needs=features_need
+    ),
+    "supervise": Kind(run_supervise, label="supervisors learn and label", like=same_fit, needs=fit_needs),
+    "teach": Kind(
+        run_teach, batch=same_students, label="students learn from weak labels", like=same_fit, needs=fit_needs
+    ),
+    "ceiling": Kind(run_ceiling, label="ceilings learn from ground truth", like=same_fit, needs=fit_needs),
+    "rows": Kind(run_rows, label="keeping test rows"),
     "score": Kind(score_study, label="scoring"),
 }

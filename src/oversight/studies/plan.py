@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from oversight.supervision.supervisor import Supervisor
 from oversight.tasks.split import Seed, Split, split_task
 from oversight.tasks.task import Rows, Task, ids_sha256
 
-VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 1, "teach": 1, "ceiling": 1, "score": 1}
+T = TypeVar("T")
+VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 1, "teach": 1, "ceiling": 1, "rows": 1, "score": 1}
 
 
 @dataclass(frozen=True)
@@ -65,42 +66,68 @@ class Plan:
     tests: Mapping[str, Task] = field(default_factory=dict[str, Task])
     objects: dict[str, Any] = field(default_factory=dict[str, Any])
     _ordered: dict[int, tuple[Rows, str]] = field(default_factory=dict[int, tuple[Rows, str]])
+    _memo: dict[Hashable, tuple[object, Any]] = field(default_factory=dict[Hashable, tuple[object, Any]])
 
     def features(self, backbone: Backbone, rows: Rows) -> Step:
         """Hidden states of all rows of a data set at one depth."""
+        return self._once(("features", backbone, id(rows)), rows, lambda: self._features(backbone, rows))
+
+    def _features(self, backbone: Backbone, rows: Rows) -> Step:
         if id(rows) not in self._ordered:
             ordered = _in_order(rows)
             self._ordered[id(rows)] = ordered, ids_sha256(ordered.ids)
         ordered, sha256 = self._ordered[id(rows)]
         config = {"backbone": backbone.identity(), "rows": sha256, "paired": rows.others is not None}
-        return self._step("features", config, (), Wanted(backbone, ordered))
+        return self._step("features", config, (), Wanted(backbone, ordered), f"features of {backbone.name}")
 
     def supervise(self, supervisor: Supervisor, seed: Seed) -> Step:
         """A supervisor learns on the weak rows with ground truth and labels all others."""
-        reads = self._reads(supervisor.backbones)
-        config = {**self._data(seed), "supervisor": describe(supervisor)}
-        return self._step("supervise", config, reads, Job(seed=seed, reads=self._wanted(reads), supervisor=supervisor))
+        return self._once(("supervise", id(supervisor), seed), supervisor, lambda: self._supervise(supervisor, seed))
 
-    def teach(self, student: Student, method: Method | OracleMethod, labels: Sequence[Step], seed: Seed) -> Step:
-        """A student learns from the labels of transfer and validation rows."""
+    def _supervise(self, supervisor: Supervisor, seed: Seed) -> Step:
+        reads = self._reads(supervisor.backbones)
+        config = {**self._data(seed), "supervisor": self._describe(supervisor)}
+        job = Job(seed=seed, reads=self._wanted(reads), supervisor=supervisor)
+        return self._step("supervise", config, reads, job, f"{supervisor.name} labels, seed {seed.init}")
+
+    def teach(
+        self, student: Student, method: Method | OracleMethod, labels: Sequence[Step], seed: Seed, *, name: str = ""
+    ) -> Step:
+        """A student learns from the labels of transfer and validation rows; `name` is that of the method."""
         extra = [backbone for other in method.needs.students for backbone in other.backbones]
         reads = self._reads((*student.backbones, *extra))
-        config = {**self._data(seed), "student": describe(student), "method": describe(method)}
+        config = {**self._data(seed), "student": self._describe(student), "method": self._describe(method)}
         job = Job(seed=seed, reads=self._wanted(reads), student=student, method=method)
-        return self._step("teach", config, (*labels, *reads), job)
+        weak = "+".join(self.objects[one.key].supervisor.name for one in labels)
+        return self._step(
+            "teach", config, (*labels, *reads), job, f"{weak} -> {student.name}, {name}, seed {seed.init}"
+        )
 
     def teach_truth(self, student: Student, supervisors: Sequence[Supervisor], seed: Seed) -> Step:
         """The ceiling: the same student with ground truth, on the transfer rows that any of the supervisors answers."""
+        who = (student, *supervisors)
+        key = ("ceiling", tuple(id(one) for one in who), seed)
+        return self._once(key, who, lambda: self._teach_truth(student, supervisors, seed))
+
+    def _teach_truth(self, student: Student, supervisors: Sequence[Supervisor], seed: Seed) -> Step:
         reads = self._reads(student.backbones)
-        config = {**self._data(seed), "student": describe(student)}
-        transfer = self.task.pick(self.split(seed).transfer)
+        config = {**self._data(seed), "student": self._describe(student)}
+        transfer = self._once(("transfer", seed.split), None, lambda: self.task.pick(self.split(seed).transfer))
         answered = np.logical_or.reduce([supervisor.answers(transfer) for supervisor in supervisors])
         consumed = None
         if not answered.all():
             consumed = transfer.take(np.flatnonzero(answered)).ids
             config["consumed"] = ids_sha256(consumed)
         job = Job(seed=seed, reads=self._wanted(reads), student=student, consumed=consumed)
-        return self._step("ceiling", config, reads, job)
+        return self._step("ceiling", config, reads, job, f"ceiling of {student.name}, seed {seed.init}")
+
+    def rows(self, test: str) -> Step:
+        """The rows of a test set with their truth, kept so that results can be read without the data."""
+        return self._once(("rows", test), None, lambda: self._rows(test))
+
+    def _rows(self, test: str) -> Step:
+        config = {"rows": ids_sha256(self.test_rows(test).ids), "data": self.test_task(test).fingerprint}
+        return self._step("rows", config, (), test, f"rows of {test}")
 
     def score(
         self,
@@ -109,6 +136,7 @@ class Plan:
         *,
         test: str,
         metric: str | None,
+        name: str = "",
     ) -> Step:
         """All numbers of one study on one test set, from the predictions of all its seeds.
 
@@ -117,11 +145,13 @@ class Plan:
             seeds: in the same order.
             test: name of the test set.
             metric: for gap and PGR; None = accuracy, balanced where a class is too common.
+            name: for people.
         """
-        inputs = tuple(step for labels, student, ceiling in runs for step in (*labels, student, ceiling))
+        predicted = [step for labels, student, ceiling in runs for step in (*labels, student, ceiling)]
+        inputs = (*predicted, self.rows(test))
         config = {"test": test, "metric": metric, "data": self._fingerprints()}
         scoring = Scoring(seeds=tuple(seeds), test=test, metric=metric, n_supervisors=len(runs[0][0]))
-        return self._step("score", config, inputs, scoring)
+        return self._step("score", config, inputs, scoring, f"{name}, {test}")
 
     def split(self, seed: Seed) -> Split:
         """The cut of this seed."""
@@ -129,12 +159,18 @@ class Plan:
 
     def parts(self, seed: Seed) -> dict[str, Rows]:
         """The rows that a supervisor labels: transfer, validation, test and every further test set."""
+        return self._once(("parts", seed.split), None, lambda: self._parts(seed))
+
+    def _parts(self, seed: Seed) -> dict[str, Rows]:
         split = self.split(seed)
         own = {name: self.task.pick(getattr(split, name)) for name in ("transfer", "validation", "test")}
         return own | {name: self.test_rows(name) for name in self.tests}
 
     def test_rows(self, name: str) -> Rows:
         """Rows of a test set, in the order in which predictions are kept."""
+        return self._once(("test", name), None, lambda: self._test_rows(name))
+
+    def _test_rows(self, name: str) -> Rows:
         if name == "test":
             return self.task.pick(self.split(Seed.of(0)).test)
         return _in_order(self.tests[name].rows)
@@ -143,10 +179,19 @@ class Plan:
         """The task that knows the truth of a test set."""
         return self.task if name == "test" else self.tests[name]
 
-    def _step(self, kind: str, config: Mapping[str, Any], inputs: tuple[Step, ...], what: object) -> Step:
-        step = Step(kind=kind, version=VERSIONS[kind], config=config, inputs=inputs)
+    def _step(self, kind: str, config: Mapping[str, Any], inputs: tuple[Step, ...], what: object, name: str) -> Step:
+        step = Step(kind=kind, version=VERSIONS[kind], config=config, inputs=inputs, name=f"{self.task.name}: {name}")
         self.objects.setdefault(step.key, what)
         return step
+
+    def _describe(self, thing: object) -> Any:
+        return self._once(("describe", id(thing)), thing, lambda: describe(thing))
+
+    def _once(self, key: Hashable, about: object, make: Callable[[], T]) -> T:
+        """Made at the first call; `about` is what the key speaks of by `id`, and is kept so that no other takes it."""
+        if key not in self._memo:
+            self._memo[key] = about, make()
+        return self._memo[key][1]
 
     def _reads(self, backbones: Sequence[Backbone]) -> tuple[Step, ...]:
         data = (self.task, *self.tests.values())

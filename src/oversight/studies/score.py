@@ -61,11 +61,12 @@ def score_study(
     """See `Plan.score`."""
     del tick
     scoring: Scoring = env.objects[steps[0].key]
-    runs = by_seed(inputs[0], scoring)
+    outcomes = inputs[0][:-1]
+    runs = by_seed(outcomes, scoring)
     predicted = predictions(env, scoring, runs)
     record = score_predictions(predicted, metric=scoring.metric)
     leaks = _leak(env, scoring, runs) if scoring.test == "test" else []
-    record["warnings"] = [*record["warnings"], *leaks, *_truncated(inputs[0]), *_unsolved(inputs[0])]
+    record["warnings"] = [*record["warnings"], *leaks, *_truncated(outcomes), *_unsolved(outcomes)]
     record["warnings"] += training_warnings(runs)
     record["choices"] = {
         "weak": [dict(one.record["choices"]) for labels, _, _ in runs for one in labels],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from oversight.models.workbench import working_at
+from oversight.models.workbench import Shelf, working_at
 from oversight.runs.store import DirectoryStore, Outcome, Store
 from oversight.sealed import Array
 
@@ -35,6 +35,38 @@ class StoreShelf:
     def spoil(self, key: str, reason: str) -> None:
         """See `Shelf.spoil`."""
         self.store.forget(key, reason)
+
+
+class NotingShelf:
+    """Another shelf, and the keys of the fits that were taken from it or put there."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self._noted: dict[str, None] = {}
+
+    @property
+    def keys(self) -> list[str]:
+        """In the order of their use."""
+        return list(self._noted)
+
+    def find(self, key: str) -> tuple[Mapping[str, Array], Mapping[str, Any]] | None:
+        """See `Shelf.find`."""
+        found = self.shelf.find(key)
+        if found is not None:
+            self._noted[key] = None
+        return found
+
+    def keep(
+        self, key: str, arrays: Mapping[str, Array], record: Mapping[str, Any], *, about: Mapping[str, Any]
+    ) -> None:
+        """See `Shelf.keep`."""
+        self.shelf.keep(key, arrays, record, about=about)
+        self._noted[key] = None
+
+    def spoil(self, key: str, reason: str) -> None:
+        """See `Shelf.spoil`."""
+        self.shelf.spoil(key, reason)
+        self._noted.pop(key, None)
 
 
 def fits_kept_in(store: Store, *, keep_models: bool) -> AbstractContextManager[object]:

@@ -5,22 +5,29 @@ A weak supervisor labels; a strong student learns from the labels; a sealed test
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from oversight.errors import StoreError
 from oversight.methods.method import Method, OracleMethod, check_needs
 from oversight.models.student import Student, check_student, trained_how
 from oversight.reports.result import Result, Study, TestRows
-from oversight.runs.steps import Progress, Step, execute, missing_steps
-from oversight.runs.store import MemoryStore, Store
+from oversight.runs.drive import run_graph
+from oversight.runs.graph import Graph
+from oversight.runs.kept import Kept, keep
+from oversight.runs.steps import Progress, Step
+from oversight.runs.store import DirectoryStore, MemoryStore, Store
 from oversight.studies.kinds import KINDS
 from oversight.studies.plan import Plan
-from oversight.studies.score import by_seed, from_json, predictions
 from oversight.studies.shelf import fits_kept_in
+from oversight.studies.stored import stored_rows, study_of
 from oversight.supervision.supervisor import Supervisor
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Task
+
+OF_THIS_RUN = ("store", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +80,79 @@ class Setup:
 class Scored:
     """An arm on one test set, and the step that gives its numbers."""
 
+    setup: Setup
     arm: Arm
     test: str
     step: Step
+    rows: Step
     runs: tuple[tuple[tuple[Step, ...], Step, Step], ...]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What a study is called and where its results are, known before anything is computed; JSON."""
+        arm, setup = self.arm, self.setup
+        own = setup.task if self.test == "test" else setup.tests[self.test]
+        return {
+            "task": setup.task.name,
+            "test": self.test,
+            "weak_model": arm.weak_name,
+            "strong_model": arm.student.name,
+            "method": arm.method_name,
+            "train": trained_how(arm.student),
+            "weak_train": arm.weak_train,
+            "oracle": isinstance(arm.method, OracleMethod),
+            "seeds": len(setup.seeds),
+            "warnings": list(dict.fromkeys((*setup.task.warnings, *own.warnings))),
+            "keys": {
+                "score": [self.step.key],
+                "weak": [step.key for labels, _, _ in self.runs for step in labels],
+                "student": [student.key for _, student, _ in self.runs],
+                "ceiling": [ceiling.key for _, _, ceiling in self.runs],
+                "rows": [self.rows.key],
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """Several studies as one graph of steps.
+
+    Attributes:
+        scored: every arm of every setup on every test set.
+        graph: of all their steps; shared ones are there once.
+        keep_models: whether the store also keeps fine-tuned weights.
+    """
+
+    scored: tuple[Scored, ...]
+    graph: Graph
+    keep_models: bool
+
+    def kept(self, title: str, about: Mapping[str, Any]) -> Kept:
+        """What is asked for, to be written down in the store; `about` says by which command."""
+        return Kept(
+            title=title,
+            about={name: value for name, value in about.items() if name not in OF_THIS_RUN},
+            goals=tuple(dict.fromkeys(one.step.key for one in self.scored)),
+            steps=tuple(self.graph.steps),
+            studies=tuple(one.names for one in self.scored),
+        )
+
+    def result(self, store: Store, *, about: Mapping[str, Any] | None = None) -> tuple[Result, int]:
+        """The finished studies, and how many are not finished."""
+        studies: list[Study] = []
+        by_study: dict[int, Scored] = {}
+        for one in self.scored:
+            outcome = store.get(one.step.key)
+            if outcome is not None:
+                studies.append(study_of(one.names, outcome.record))
+                by_study[id(studies[-1])] = one
+
+        def rows_of(study: Study) -> TestRows:
+            one = by_study[id(study)]
+            run_graph(replace(self.graph, goals=(*one.step.inputs,)), store=store)  # those that were damaged since
+            return stored_rows(store, study)
+
+        return Result(studies=tuple(studies), about=about or {}, rows_of=rows_of), len(self.scored) - len(studies)
 
 
 def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
@@ -98,13 +174,36 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
         runs: list[tuple[tuple[Step, ...], Step, Step]] = []
         for seed in setup.seeds:
             labels = tuple(plan.supervise(supervisor, seed) for supervisor in arm.supervisors)
-            student = plan.teach(arm.student, arm.method, labels, seed)
+            student = plan.teach(arm.student, arm.method, labels, seed, name=arm.method_name)
             ceiling = plan.teach_truth(arm.student, arm.supervisors, seed)
             runs.append((labels, student, ceiling))
+        name = f"{arm.weak_name} -> {arm.student.name}, {arm.method_name}"
         for test in ("test", *setup.tests):
-            step = plan.score(runs, setup.seeds, test=test, metric=setup.metric)
-            scored.append(Scored(arm=arm, test=test, step=step, runs=tuple(runs)))
+            step = plan.score(runs, setup.seeds, test=test, metric=setup.metric, name=name)
+            scored.append(Scored(setup=setup, arm=arm, test=test, step=step, rows=step.inputs[-1], runs=tuple(runs)))
     return plan, scored
+
+
+def plan_studies(setups: Sequence[Setup], *, keep_models: bool = True) -> Campaign:
+    """Several studies as one graph.
+
+    Raises:
+        InputError: see `plan_study`.
+    """
+    home: dict[str, Plan] = {}
+    scored: list[Scored] = []
+    for setup in setups:
+        plan, found = plan_study(setup)
+        scored += found
+        for key in plan.objects:
+            home.setdefault(key, plan)
+    graph = Graph(
+        goals=tuple(one.step for one in scored),
+        kinds=KINDS,
+        env_of=lambda step: home[step.key],
+        around=lambda store: fits_kept_in(store, keep_models=keep_models),
+    )
+    return Campaign(scored=tuple(scored), graph=graph, keep_models=keep_models)
 
 
 def run_study(
@@ -124,81 +223,42 @@ def run_study(
         about: what the result says of itself.
         keep_models: whether the store also keeps fine-tuned weights, so that a further test set needs no training.
     """
-    kept = MemoryStore() if store is None else store
-    plan, scored = plan_study(setup)
-    with fits_kept_in(kept, keep_models=keep_models):
-        outcomes = execute([one.step for one in scored], store=kept, kinds=KINDS, env=plan, progress=progress)
-    studies = tuple(_study(setup, one, outcomes[one.step.key].record) for one in scored)
-    by_study = {id(study): one for study, one in zip(studies, scored, strict=True)}
+    to = MemoryStore() if store is None else store
+    campaign = plan_studies([setup], keep_models=keep_models)
+    write_down(to, campaign.kept(f"w2s {setup.task.name}", {**(about or {}), "made": now()}))
+    run_graph(campaign.graph, store=to, progress=progress)
+    result, _ = campaign.result(to, about=about)
+    return result
 
-    def rows_of(study: Study) -> TestRows:
-        with fits_kept_in(kept, keep_models=keep_models):
-            return _rows(plan, by_study[id(study)], kept)
 
-    return Result(studies=studies, about=about or {}, rows_of=rows_of)
+def write_down(store: Store, kept: Kept) -> None:
+    """What is asked for becomes a root of the store; one that is complete and cannot be written is left as it is.
+
+    Raises:
+        StoreError: something is still to be computed, but the store cannot be written.
+    """
+    if not isinstance(store, DirectoryStore):
+        return
+    try:
+        keep(store.path, kept)
+    except StoreError:
+        if not all(store.peek(key) for key in kept.goals):
+            raise
+
+
+def now() -> str:
+    """The time, for people."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def count_steps(setup: Setup, store: Store) -> dict[str, int]:
     """Steps still to be done, by kind."""
-    _, scored = plan_study(setup)
+    graph = plan_studies([setup]).graph
     counts: dict[str, int] = {}
-    for step in missing_steps([one.step for one in scored], store, {}):
-        counts[step.kind] = counts.get(step.kind, 0) + 1
+    for key in graph.missing(lambda key: store.get(key) is not None):
+        kind = graph.steps[key].kind
+        counts[kind] = counts.get(kind, 0) + 1
     return counts
-
-
-def _study(setup: Setup, scored: Scored, record: Mapping[str, Any]) -> Study:
-    roles: Mapping[str, Mapping[str, Any]] = record["scores"]
-    arm, runs = scored.arm, scored.runs
-    own = setup.task if scored.test == "test" else setup.tests[scored.test]
-    warnings = dict.fromkeys((*setup.task.warnings, *own.warnings, *record["warnings"]))
-    return Study(
-        task=setup.task.name,
-        test=scored.test,
-        weak_model=arm.weak_name,
-        strong_model=arm.student.name,
-        method=arm.method_name,
-        train=trained_how(arm.student),
-        weak_train=arm.weak_train,
-        oracle=isinstance(arm.method, OracleMethod),
-        metric=record["metric"],
-        n_test=record["n_test"],
-        n_groups=record["n_groups"],
-        seeds=len(setup.seeds),
-        scores={role: {name: from_json(one) for name, one in by_name.items()} for role, by_name in roles.items()},
-        chance=record["chance"],
-        gap=from_json(record["gap"]),
-        gain=from_json(record["gain"]),
-        pgr=from_json(record["pgr"]),
-        agreement={name: from_json(one) for name, one in record["agreement"].items()},
-        choices=record["choices"],
-        warnings=tuple(warnings),
-        keys={
-            "score": [scored.step.key],
-            "weak": [step.key for labels, _, _ in runs for step in labels],
-            "student": [student.key for _, student, _ in runs],
-            "ceiling": [ceiling.key for _, _, ceiling in runs],
-        },
-    )
-
-
-def _rows(plan: Plan, scored: Scored, store: Store) -> TestRows:
-    """Predictions behind a study; those that were damaged since are computed again."""
-    steps = [step for labels, student, ceiling in scored.runs for step in (*labels, student, ceiling)]
-    outcomes = execute(steps, store=store, kinds=KINDS, env=plan)
-    scoring = plan.objects[scored.step.key]
-    predicted = predictions(plan, scoring, by_seed([outcomes[step.key] for step in steps], scoring))
-    rows = plan.test_rows(scored.test)
-    return TestRows(
-        ids=rows.ids,
-        texts=rows.texts
-        if rows.others is None
-        else tuple(f"{a}\n---\n{b}" for a, b in zip(rows.texts, rows.others, strict=True)),
-        groups=rows.groups,
-        truth=predicted.truth,
-        class_names=plan.test_task(scored.test).class_names,
-        probs=predicted.probs,
-    )
 
 
 def seeds_of(

@@ -1,0 +1,143 @@
+"""The command that runs a grid of studies."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from oversight.cli import options as o
+from oversight.cli import printing
+from oversight.cli.app import INTERRUPTED, STOPPED, app
+from oversight.cli.studies import about_now, check_report
+from oversight.errors import InputError
+
+if TYPE_CHECKING:
+    from oversight.resolve.sweep_plan import SweepPlan
+    from oversight.runs.store import Store
+    from oversight.studies.sweep import Swept
+
+GIGABYTE = 1e9
+
+
+@app.command()
+def sweep(
+    plan: o.PlanFile = None,
+    preset: o.Preset = None,
+    task: o.SweepTask = None,
+    seeds: o.SweepSeeds = None,
+    workers: o.Workers = 1,
+    ray: o.Ray = None,
+    slurm: o.Slurm = None,
+    slurm_set: o.SlurmSettings = None,
+    gpu_share: o.GpuShare = 1.0,
+    memory: o.Memory = None,
+    dry_run: o.SweepDryRun = False,
+    retry_failed: o.RetryFailed = False,
+    report: o.Report = None,
+    print_plan: o.PrintPlan = False,
+    store: o.Store = None,
+    as_json: o.Json = False,
+) -> None:
+    """A grid of studies by a plan; asked again after whatever happened, it goes on."""
+    from oversight.resolve import load_store
+
+    began = time.monotonic()
+    asked = _plan(plan, preset, task, seeds)
+    if print_plan:
+        return typer.echo(asked.text.rstrip())
+    if report:
+        check_report(report)
+    kept = load_store(store)
+    if dry_run:
+        return _dry_run(asked, kept, workers, as_json)
+    if slurm is not None:
+        return _submit(asked, kept, slurm, slurm_set or [])
+    swept = _run(asked, kept, workers, ray, gpu_share, memory, retry_failed, began)
+    _answer(swept, kept, report, as_json)
+
+
+def _plan(plan: Path | None, preset: str | None, tasks: list[str] | None, seeds: int | None) -> SweepPlan:
+    from oversight.resolve import plans
+
+    if (plan is None) == (preset is None):
+        found = "neither" if plan is None else "both"
+        raise InputError(f"sweep: found {found} of PLAN.toml and --preset, expected one of them")
+    asked = plans.preset(preset) if preset is not None else plans.read_plan(plan or Path())
+    return plans.override(asked, tasks=tasks, seeds=seeds) if tasks or seeds is not None else asked
+
+
+def _dry_run(asked: SweepPlan, kept: Store, workers: int, as_json: bool) -> None:
+    from oversight.cli.live import print_dry_run
+    from oversight.resolve.sweeps import load_campaign
+    from oversight.studies.sweep import count_sweep
+
+    numbers: dict[str, Any] = {"plan": asked.name, **count_sweep(load_campaign(asked), kept, workers=workers)}
+    printing.print_json(numbers) if as_json else print_dry_run(numbers)
+
+
+def _run(
+    asked: SweepPlan,
+    kept: Store,
+    workers: int,
+    ray: str | None,
+    gpu_share: float,
+    memory: float | None,
+    retry_failed: bool,
+    began: float,
+) -> Swept:
+    from dataclasses import replace
+
+    from oversight.cli.live import live_view
+    from oversight.models.finetune.memory import available_bytes
+    from oversight.resolve.sweeps import run_plan
+    from oversight.runs.drive import Stop, interruptible
+
+    if memory is not None and not memory > 0:
+        raise InputError(f"--memory: found {memory}, expected gigabytes above 0")
+    free = available_bytes("cpu") if ray is None else None
+    stop = Stop()
+    with interruptible(stop), live_view(f"sweep {asked.name}") as watch:
+        swept = run_plan(
+            asked,
+            store=kept,
+            workers=workers,
+            ray=ray,
+            gpu_share=gpu_share,
+            memory_bytes=free if memory is None else int(memory * GIGABYTE),
+            about=about_now(kept),
+            retry_failed=retry_failed,
+            watch=watch,
+            stop=stop,
+        )
+    about = {**swept.result.about, "seconds": round(time.monotonic() - began, 1)}
+    return replace(swept, result=replace(swept.result, about=about))
+
+
+def _answer(swept: Swept, kept: Store, report: Path | None, as_json: bool) -> None:
+    from oversight.cli.live import print_summary
+
+    if report and swept.result.studies:
+        swept.result.report(report)
+    printing.tell_damaged(kept)
+    print_summary(swept.summary, swept.campaign.graph)
+    if as_json:
+        printing.print_json({**_as_list(swept), "unfinished": swept.unfinished, "failed": dict(swept.summary.failed)})
+    else:
+        printing.print_studies(swept.result, report)
+    if swept.summary.stopped:
+        typer.echo(f"oversight: {STOPPED}", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if swept.summary.failed:
+        raise typer.Exit(1)
+
+
+def _as_list(swept: Swept) -> dict[str, Any]:
+    return {"studies": [study.as_json() for study in swept.result.studies]}
+
+
+def _submit(asked: SweepPlan, kept: Store, n: int, settings: list[str]) -> None:
+    raise NotImplementedError(asked, kept, n, settings, sys.executable)

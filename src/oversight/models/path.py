@@ -1,0 +1,97 @@
+"""From the solution of cross-entropy along any other loss, many problems side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from oversight.models.problems import TOLERANCE, Problems, dot, filled
+from oversight.models.student import Loss
+
+if TYPE_CHECKING:
+    from oversight.models.solver import Design
+
+SCHEDULE_STEPS, SNAPSHOTS = 100, 20
+
+
+def follow(problems: Problems, u: Tensor, loss: Loss) -> list[Tensor]:
+    """Accelerated steps of length 1 on a loss that changes with progress; where they stand SNAPSHOTS times.
+
+    Length 1 is safe where the loss is cross-entropy to some target distribution, whatever that target may depend on:
+    its curvature is bounded by the scaling. Any other loss is checked: a step that would end above where the path
+    stands is not taken and momentum is dropped; without momentum, steps are half as long from then on.
+    """
+    applied = _Applied.of(problems, loss)
+    length, age = u.new_ones(len(u), 1, 1), u.new_zeros(len(u), 1, 1)
+    previous = u
+    found: list[Tensor] = []
+    for t in range(SCHEDULE_STEPS):
+        progress = (t + 1) / SCHEDULE_STEPS
+        ahead = u + age / (age + 3) * (u - previous)
+        values, slopes, bounded = applied.slopes(ahead, progress)
+        gradient = problems.pull(slopes, ahead)
+        moving = dot(gradient, gradient).sqrt() > 2 * TOLERANCE
+        proposed = ahead - length * gradient
+        taken = moving & bounded[:, None, None]
+        unsure = (moving & ~taken)[:, 0, 0].nonzero()[:, 0]
+        if len(unsure):
+            here, there = (applied.values(one[unsure], unsure, progress) for one in (u, proposed))
+            least = torch.where((age[unsure, 0, 0] > 0) & (here < values[unsure]), here, values[unsure])
+            taken[unsure, 0, 0] = there <= least
+        previous = torch.where(moving, u, previous)
+        u = torch.where(taken, proposed, u)
+        length = torch.where(moving & ~taken & (age == 0), length / 2, length)
+        age = torch.where(taken, age + 1, torch.where(moving, 0.0, age))
+        if (t + 1) % (SCHEDULE_STEPS // SNAPSHOTS) == 0:
+            found.append(u)
+    return found
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """A loss applied to each problem by itself.
+
+    Attributes:
+        targets: (m, n, k), as a loss reads them.
+    """
+
+    problems: Problems
+    loss: Loss
+    targets: Tensor
+
+    @classmethod
+    def of(cls, problems: Problems, loss: Loss) -> _Applied:
+        """To these problems."""
+        return cls(problems, loss, _by_row(problems.targets, problems.design))
+
+    def values(self, u: Tensor, which: Tensor, progress: float) -> Tensor:
+        """The objective where the problems `which` stand."""
+        problems = self.problems.take(which)
+        logits = _by_row(problems.logits(u), problems.design)
+        data = [self.loss(one, self.targets[i], progress=progress) for one, i in zip(logits, which, strict=True)]
+        return torch.stack(data).detach() + problems.penalty(u)
+
+    def slopes(self, u: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Objective (m,), its gradient (m, k, n') in the logits, and where the loss is cross-entropy to a distribution
+        in every row."""
+        design = self.problems.design
+        logits = self.problems.logits(u)
+        leaves = [one.requires_grad_(True) for one in _by_row(logits, design)]
+        data = [self.loss(one, own, progress=progress) for one, own in zip(leaves, self.targets, strict=True)]
+        by_row = torch.stack(torch.autograd.grad(data, leaves))
+        found, n = torch.stack(data).detach(), by_row.shape[1]
+        slopes = filled(by_row.transpose(1, 2))
+        log_probs = logits.log_softmax(1)
+        target = log_probs.exp() - slopes * n
+        nats = -(target * log_probs).sum(1)[:, :n].mean(1)
+        bounded = (target > -1e-9).all(2).all(1) & ((target.sum(1) - 1).abs() < 1e-9).all(1)
+        bounded &= (nats - found).abs() <= 1e-9 * found.abs().clamp_min(1.0)
+        return found + self.problems.penalty(u), slopes, bounded
+
+
+def _by_row(x: Tensor, design: Design) -> Tensor:
+    """(m, k, n') as (m, n, k)."""
+    return x[..., : len(design.rotated[2])].transpose(1, 2).contiguous()

@@ -1,0 +1,60 @@
+"""What steps take of a machine, and which of them take about as long: told without doing them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from oversight.models.backbone import Backbone, resolve_device
+from oversight.models.finetune.student import FineTuned
+from oversight.runs.steps import Needs, Step
+from oversight.studies.plan import Job, Plan, Wanted
+from oversight.supervision.supervisor import Trained
+
+FLOAT = 4
+ROLES = ("supervisor", "student", "method")
+
+
+def features_need(step: Step, env: Plan) -> Needs:
+    """The weights in float32, and the states that are kept."""
+    from oversight.models.finetune.size import n_parameters, skeleton
+
+    wanted: Wanted = env.objects[step.key]
+    backbone = wanted.backbone
+    gpu = on_gpu(backbone)
+    if gpu:
+        return Needs(gpu=True)
+    width = skeleton(backbone.checkpoint, depth=backbone.blocks).config.hidden_size
+    weights = n_parameters(backbone.checkpoint, depth=backbone.blocks)
+    return Needs(memory_bytes=FLOAT * (weights + len(wanted.rows) * width))
+
+
+def fit_needs(step: Step, env: Plan) -> Needs:
+    """The estimate of a fine-tuning run; a probe or a bag of words takes little."""
+    from oversight.models.finetune.size import estimate_on
+
+    job: Job = env.objects[step.key]
+    student = job.supervisor.student if isinstance(job.supervisor, Trained) else job.student
+    if not isinstance(student, FineTuned):
+        return Needs()
+    if on_gpu(student.backbone):
+        return Needs(gpu=True)
+    split = env.split(job.seed)
+    rows = env.task.pick(split.weak if job.supervisor is not None else split.transfer)
+    return Needs(memory_bytes=estimate_on(student, rows, n_classes=env.task.n_classes).bytes_total)
+
+
+def on_gpu(backbone: Backbone) -> bool:
+    """Whether this network works on a GPU here."""
+    return resolve_device(backbone.device).startswith("cuda")
+
+
+def same_network(config: Mapping[str, Any]) -> Hashable:
+    """Features of one network take about as long, whatever the depth."""
+    return json.dumps({name: value for name, value in config["backbone"].items() if name != "depth"}, sort_keys=True)
+
+
+def same_fit(config: Mapping[str, Any]) -> Hashable:
+    """Fits of one recipe take about as long, whatever the seed and the labels."""
+    return json.dumps([config.get(role) for role in ROLES], sort_keys=True)

@@ -1,0 +1,85 @@
+"""Studies as the store keeps them: their names and keys beside their numbers, read again without data or models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from oversight.errors import StepError
+from oversight.reports.result import Result, Study, TestRows
+from oversight.runs.kept import Kept
+from oversight.runs.store import DirectoryStore, Outcome, Store
+from oversight.studies.rows import joined
+from oversight.studies.score import from_json
+from oversight.tasks.task import Floats
+
+NAMES = ("task", "test", "weak_model", "strong_model", "method", "train", "weak_train", "oracle", "seeds")
+
+
+def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
+    """A study from its names and the record of its score step.
+
+    Args:
+        names: NAMES, the data's own `warnings`, and `keys` by role.
+        record: what the score step gave.
+    """
+    roles: Mapping[str, Mapping[str, Any]] = record["scores"]
+    told: dict[str, Any] = {name: names[name] for name in NAMES}
+    found: dict[str, Any] = {name: record[name] for name in ("metric", "n_test", "n_groups", "chance", "choices")}
+    found |= {name: from_json(record[name]) for name in ("gap", "gain", "pgr")}
+    return Study(
+        **told,
+        **found,
+        scores={role: {name: from_json(one) for name, one in by_name.items()} for role, by_name in roles.items()},
+        agreement={name: from_json(one) for name, one in record["agreement"].items()},
+        warnings=tuple(dict.fromkeys((*names["warnings"], *record["warnings"]))),
+        keys=names["keys"],
+    )
+
+
+def stored_result(store: DirectoryStore, kept: Sequence[Kept]) -> tuple[Result, int]:
+    """The finished studies of what was asked for, each once, and how many are not finished yet."""
+    found: dict[str, Study] = {}
+    unfinished = 0
+    for names in (names for one in kept for names in one.studies):
+        (key,) = names["keys"]["score"]
+        outcome = None if key in found else store.get(key)
+        if outcome is not None:
+            found[key] = study_of(names, outcome.record)
+        elif key not in found:
+            unfinished += 1
+    about = dict(kept[-1].about) if kept else {}
+    return Result(
+        studies=tuple(found.values()), about=about, rows_of=lambda study: stored_rows(store, study)
+    ), unfinished
+
+
+def stored_rows(store: Store, study: Study) -> TestRows:
+    """The predictions behind a study, from the store alone.
+
+    Raises:
+        StepError: something of it is not there any more.
+    """
+    (key,) = study.keys["rows"]
+    rows = _there(store, key)
+    probs = {role: _probs(store, study, role, rows) for role in ("weak", "student", "ceiling")}
+    return joined(rows, probs)
+
+
+def _probs(store: Store, study: Study, role: str, rows: Outcome) -> Floats:
+    """(s, n, k); several supervisors are averaged."""
+    outcomes = [_there(store, key) for key in study.keys[role]]
+    for outcome in outcomes:
+        if outcome.record["row_ids"][study.test] != rows.record["row_ids"]:
+            raise StepError(f"study {study.keys['score'][0][:12]}: predictions of its {role} belong to other rows")
+    every = np.stack([np.asarray(one.arrays[f"{study.test}.probs"]) for one in outcomes])
+    return every.reshape(study.seeds, -1, *every.shape[1:]).mean(1)
+
+
+def _there(store: Store, key: str) -> Outcome:
+    found = store.get(key)
+    if found is None:
+        raise StepError(f"result {key[:12]} is not in the store any more; the command that made it makes it again")
+    return found
