@@ -14,8 +14,8 @@ from torch import Tensor
 
 from oversight.errors import InputError
 from oversight.methods.losses import Confidence
-from oversight.models import probe as module
 from oversight.models.backbone import Backbone
+from oversight.models.batching import designs
 from oversight.models.checkpoint import Checkpoint, from_directory
 from oversight.models.probe import PENALTIES, FittedProbe, Probe
 from oversight.models.rows import HELD_OUT
@@ -336,7 +336,7 @@ def test_fitting_twice_gives_the_same_bits(backbone: Backbone, plant: Plant) -> 
     """Once with the decomposition remembered, once with it computed anew."""
     rows, labels, validation, _, _ = split_study(backbone, plant)
     fits: list[FittedProbe] = []
-    for forget in (lambda: None, module._shared_design.cache_clear):
+    for forget in (lambda: None, designs.clear):
         forget()
         fits.append(Probe(backbone=backbone).fit(rows, labels, validation=validation, seed=SEED))
     np.testing.assert_array_equal(fits[0].coefficients, fits[1].coefficients)
@@ -356,7 +356,7 @@ def test_weights_changed_in_place_are_not_confused_with_those_before(
 
     seeds = [1, 0]
     first, second = fit(), fit()
-    module._shared_design.cache_clear()
+    designs.clear()
     seeds = [1]
     np.testing.assert_array_equal(second, fit())
     assert not np.allclose(first, second, atol=1e-3)

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from oversight.methods.losses import Confidence
-from oversight.models.solver import SNAPSHOTS, TOLERANCE, Design, Solution, contrast_basis
+from oversight.models import solver
+from oversight.models.problems import LANES, TOLERANCE, contrast_basis
+from oversight.models.solver import SNAPSHOTS, Design, Solution
 from oversight.models.student import Loss, cross_entropy
 
 Floats = npt.NDArray[np.float64]
@@ -458,3 +460,60 @@ def test_progress_rises_from_above_zero_to_one() -> None:
     Design(rows(20, 3, seed=1)).path(soft(20, 2, seed=1), 0.1, loss=listening)
     assert 0 < told[0] < 0.05
     assert told == sorted(told) and told[-1] == 1
+
+
+# Many paths at once
+
+
+def leaning(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
+    """Not cross-entropy to any distribution: steps are checked, some refused."""
+    return (3 + 9 * progress) * cross_entropy(logits, targets) + 0.1 * progress * logits.square().mean()
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([2, 3]), st.integers(2, 9), st.sampled_from([Confidence(), leaning]))
+def test_a_path_alone_and_among_others_agree(seed: int, k: int, m: int, loss: Loss) -> None:
+    """Step length, momentum and the answer to a step that would rise belong to each problem."""
+    rng = np.random.default_rng(seed)
+    x = rows(50, 5, seed=seed)
+    design = Design(x)
+    targets = [soft(50, k, seed=seed + i) for i in range(m)]
+    penalties = [float(p) for p in 10 ** rng.uniform(-4, 1, m)]
+    together = design.paths(targets, penalties, loss=loss)
+    for i in range(m):
+        alone = design.path(targets[i], penalties[i], loss=loss)
+        np.testing.assert_allclose(together[i].probs(x), alone.probs(x), atol=1e-6)
+
+
+def test_the_loss_sees_the_rows_of_one_problem_at_a_time() -> None:
+    told: set[tuple[torch.Size, torch.Size]] = set()
+
+    def listening(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
+        told.add((logits.shape, targets.shape))
+        return cross_entropy(logits, targets)
+
+    Design(rows(21, 3, seed=1)).paths([soft(21, 2, seed=i) for i in range(3)], [0.1] * 3, loss=listening)
+    assert told == {((21, 2), (21, 2))}
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_the_width_of_a_batch_changes_nothing_that_matters(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A memory limit of one byte leaves batches of the least width."""
+    x, targets = rows(40, 6, seed=k), [soft(40, k, seed=i) for i in range(3 * LANES)]
+    design, penalties = Design(x), [10.0 ** (i % 5 - 3) for i in range(3 * LANES)]
+    wide = design.solve(targets, penalties), design.paths(targets, penalties, loss=Confidence())
+    monkeypatch.setattr(solver, "BATCH_BYTES", 1)
+    assert len(design._batches(targets)) == 3  # pyright: ignore[reportPrivateUsage]
+    narrow = design.solve(targets, penalties), design.paths(targets, penalties, loss=Confidence())
+    np.testing.assert_allclose(narrow[0].probs(x), wide[0].probs(x), atol=1e-6)
+    for one, other in zip(narrow[1], wide[1], strict=True):
+        np.testing.assert_allclose(one.probs(x), other.probs(x), atol=1e-6)
+
+
+def test_each_problem_says_how_many_iterations_it_took() -> None:
+    """Under a strong penalty the start is nearly the solution."""
+    x, y = rows(60, 8, seed=1), soft(60, 2, seed=1)
+    design = Design(x)
+    together = design.solve([y, y], [1e-4, 1e2]).iterations
+    assert together.tolist() == [int(design.solve([y], [p]).iterations[0]) for p in (1e-4, 1e2)]
+    assert together[1] < together[0]

@@ -152,6 +152,10 @@ def test_what_a_kept_outcome_was_made_from_is_not_even_looked_for() -> None:
         def put(self, key: str, outcome: Outcome, *, about: Mapping[str, Any]) -> Outcome:
             raise AssertionError("nothing was to be computed")
 
+        def peek(self, key: str) -> bool:
+            asked.append(key)
+            return store.peek(key)
+
     assert run([steps["d"]], Watched())[0].done == []
     assert set(asked) == {steps["d"].key}
 

@@ -209,7 +209,7 @@ def test_the_order_of_the_file_changes_no_bit(task: Task, run_arm: Run, reader: 
 def test_the_order_of_the_file_changes_no_bit_of_a_probe_on_an_encoder(
     word_task: Task, run_arm: Run, bow: Any, save_encoder: Any, probe: Any, tmp_path: Any
 ) -> None:
-    from oversight.models.probe import _shared_design  # pyright: ignore[reportPrivateUsage]
+    from oversight.models.batching import designs
     from oversight.studies.plan import _split  # pyright: ignore[reportPrivateUsage]
 
     student = probe(save_encoder(tmp_path / "tiny"))
@@ -217,7 +217,7 @@ def test_the_order_of_the_file_changes_no_bit_of_a_probe_on_an_encoder(
     found = []
     for one in (word_task, shuffled):
         _split.cache_clear()
-        _shared_design.cache_clear()
+        designs.clear()
         rows = run_arm(one, Trained(bow), student, WithLoss(), seeds=2).rows(0)
         found.append({role: rows.probs[role].tobytes() for role in ROLES})
     assert found[0] == found[1]

@@ -129,7 +129,12 @@ SplitSeed = Annotated[int | None, typer.Option("--split-seed", help="Fix the cut
 InitSeed = Annotated[int | None, typer.Option("--init-seed", help="Fix the initial weights.")]
 OrderSeed = Annotated[int | None, typer.Option("--order-seed", help="Fix the order of rows in training.")]
 Report = Annotated[
-    Path | None, typer.Option("--report", metavar="FILE", help="Also write one self-contained HTML file.")
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Also write a report: one self-contained page (.html), a table (.md, .csv), .json, or figures (.png, .pdf).",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and count the steps; compute nothing.")]
 Store = Annotated[
@@ -207,6 +212,31 @@ RetryFailed = Annotated[
 SweepDryRun = Annotated[
     bool, typer.Option("--dry-run", help="The graph in numbers: steps, shared ones, time, memory. Computes nothing.")
 ]
+ReportOut = Annotated[
+    str,
+    typer.Option(
+        "-o", "--out", metavar="FILE", help="Where the report goes; its ending is its format. - = stdout (md, csv, json)."
+    ),
+]
+ReportFormat = Annotated[
+    str | None, typer.Option("--format", metavar="html|md|csv|json|png|pdf", help="In place of the ending.")
+]
+ReportNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Kept studies (`ls --studies`) or keys of scores, or how they begin; none = everything that is kept.",
+    ),
+]
+OnlyTask = Annotated[
+    list[str] | None, typer.Option("--task", metavar="NAME", help="Only studies of this task; * and ? match. Repeatable.")
+]
+OnlyMethod = Annotated[list[str] | None, typer.Option("--method", metavar="NAME", help="Only this method. Repeatable.")]
+OnlyWeak = Annotated[list[str] | None, typer.Option("--weak", metavar="MODEL", help="Only this supervisor. Repeatable.")]
+OnlyStrong = Annotated[
+    list[str] | None, typer.Option("--strong", metavar="MODEL", help="Only this student. Repeatable.")
+]
+OnlyTest = Annotated[list[str] | None, typer.Option("--test", metavar="NAME", help="Only this test set. Repeatable.")]
 
 
 def named_tests(tests: list[str]) -> dict[str, str]:

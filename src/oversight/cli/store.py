@@ -30,7 +30,7 @@ def list_results(
     """What is in the store: results, or what failed, or what was asked for."""
     if failed and studies:
         raise InputError("--failed and --studies: found both, expected one")
-    kept = _directory(store)
+    kept = directory(store)
     earliest = None if since is None else store_tables.moment(since)
     if studies:
         rows, of, tell = store_tables.study_rows(kept), "studies", store_tables.print_studies
@@ -49,7 +49,7 @@ def show(key: o.Key, store: o.Store = None) -> None:
     """One result or kept study, as JSON: what made it, from what, what it holds, and who used it."""
     from oversight.runs.store import fault_of
 
-    kept = _directory(store)
+    kept = directory(store)
     study = _study(kept, key)
     if study is not None:
         return printing.print_json(store_tables.as_json(study))
@@ -65,7 +65,7 @@ def verify(store: o.Store = None, as_json: o.Json = False) -> None:
     """Check every checksum of the store; exit code 1 if something is damaged."""
     from oversight.runs.kept import all_kept
 
-    kept = _directory(store)
+    kept = directory(store)
     faults, n = kept.verify(), len(list(kept.keys()))
     studies, wrong = all_kept(kept.path)
     if as_json:
@@ -91,7 +91,7 @@ def gc(
 
     if not older_than >= 0:
         raise InputError(f"--older-than: found {older_than}, expected a number of days")
-    kept = _directory(store)
+    kept = directory(store)
     names = list(dict.fromkeys(drop or []))
     for name in names:
         studies.check_name(kept.path, name)
@@ -110,7 +110,7 @@ def export_results(target: o.Archive, keys: o.Keys = None, store: o.Store = None
     """Results with everything that they were made from, as one archive."""
     from oversight.runs.archive import export
 
-    moved = export(_directory(store), keys or [], target)
+    moved = export(directory(store), keys or [], target)
     if as_json:
         return printing.print_json({"results": list(moved.results), "studies": list(moved.studies)})
     typer.echo(f"{target}: {counted(len(moved.results), 'result')}, {counted(len(moved.studies), 'kept study')}")
@@ -137,7 +137,7 @@ def why_recompute(key: o.Key, other: o.OtherKey, store: o.Store = None, as_json:
     """In what two results differ, down to the first cause."""
     from oversight.runs.lineage import differences
 
-    kept = _directory(store)
+    kept = directory(store)
     one, two = kept.find(key), kept.find(other)
     found = differences(kept, one, two)
     if as_json:
@@ -158,7 +158,12 @@ def _study(store: DirectoryStore, name: str) -> Kept | None:
     return next((study for study in studies if study.name == name), None)
 
 
-def _directory(store: str | None) -> DirectoryStore:
+def directory(store: str | None) -> DirectoryStore:
+    """A store that is there.
+
+    Raises:
+        InputError: there is none.
+    """
     from oversight.resolve.stores import store_path
     from oversight.runs.store import DirectoryStore
 

@@ -51,7 +51,7 @@ def chosen(row: Row, *, kind: str | None, name: str | None, earliest: str | None
 
 
 def result_rows(store: DirectoryStore) -> list[Row]:
-    """Every result: key, kind, name, when, seconds, bytes; by key; kind `damaged` or `unreadable` where no more is known."""
+    """Every result by key, with its size; the kind is `damaged` or `unreadable` where no more is known."""
     return [_result(store, key) for key in list(store.keys())]
 
 

@@ -148,7 +148,7 @@ def _model_options(
 
 def check_report(path: Path) -> None:
     """Refuse a place where no report can be written, before anything is computed."""
-    from oversight.reports.html import check_place
+    from oversight.reports.exports import check_place
 
     check_place(path)
 

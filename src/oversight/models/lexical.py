@@ -12,6 +12,7 @@ from oversight.errors import InputError
 from oversight.models.backbone import Backbone
 from oversight.models.rows import answered, held_apart
 from oversight.models.student import Loss, Validation, cross_entropy
+from oversight.models.threads import one_thread
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows
 
@@ -130,11 +131,13 @@ def _regress(x: Any, targets: Floats, weights: Floats | None, strength: float, *
         raise InputError(f"bow: found labels of one class only ({classes[0]}), expected at least two")
     counts = targets[rows, classes] * (1.0 if weights is None else weights[rows])
     model = LogisticRegression(C=strength, fit_intercept=not paired, max_iter=2000, tol=1e-6)
-    return model.fit(sparse.csr_matrix(x)[rows], classes, sample_weight=counts)
+    with one_thread():
+        return model.fit(sparse.csr_matrix(x)[rows], classes, sample_weight=counts)
 
 
 def _probs(model: Any, x: Any, n_classes: int) -> Floats:
     """Probabilities over all k classes; one that never stood in the labels gets 0."""
     probs = np.zeros((x.shape[0], n_classes))
-    probs[:, model.classes_] = model.predict_proba(x)
+    with one_thread():
+        probs[:, model.classes_] = model.predict_proba(x)
     return probs

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from oversight.errors import StepError
 from oversight.reports.words import clean
 
 if TYPE_CHECKING:
@@ -35,14 +36,27 @@ class Example:
     right: str
 
 
-def studies_with_examples(result: Result) -> list[tuple[Study, list[Example]]]:
-    """At most MOST_STUDIES studies, those whose student agrees least with its supervisor, in the order given."""
+def studies_with_examples(result: Result) -> list[tuple[Study, list[Example] | str]]:
+    """At most MOST_STUDIES studies, those whose student agrees least with its supervisor, in the order given.
+
+    In place of the examples of a study whose predictions are not there (any more): why.
+    """
     if result.rows_of is None:
         return []
     order = sorted(range(len(result.studies)), key=lambda i: (_agreement(result.studies[i]), i))
     chosen = [result.studies[i] for i in sorted(order[:MOST_STUDIES])]
-    found = [(study, examples(result.rows(study))) for study in chosen]
+    found = [(study, _examples_of(study, result)) for study in chosen]
     return [(study, rows) for study, rows in found if rows]
+
+
+def _examples_of(study: Study, result: Result) -> list[Example] | str:
+    try:
+        rows = result.rows(study)
+    except StepError as error:
+        return str(error)
+    except LookupError:
+        return "the predictions of this study are not kept"
+    return examples(rows)
 
 
 def _agreement(study: Study) -> float:

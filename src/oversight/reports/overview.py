@@ -37,6 +37,10 @@ COUNTED = (
     "beyond them; PGR of the studies in which it is defined. Better and worse: by the 95 % interval of student minus "
     "supervisor."
 )
+GRID_KEY = (
+    f"In the grids, {BETTER} and {WORSE} say that the student is shown to be so, against its supervisor; without a mark "
+    "the two are not told apart. In brackets 95 % intervals."
+)
 
 
 def glance(result: Result) -> Raw:
@@ -80,13 +84,12 @@ def _groups(result: Result) -> dict[tuple[str, str], list[Study]]:
     return found
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
+def _spread(values: Sequence[float], digits: int) -> Raw:
     if not values:
-        return "-"
-    middle = number(median(values), digits)
-    if len(values) == 1:
-        return middle
-    return f"{middle} ({number(min(values), digits)} to {number(max(values), digits)})"
+        return Raw("-")
+    middle = el("span", number(median(values), digits), class_="ov-value")
+    ends = f"({number(min(values), digits)} to {number(max(values), digits)})" if len(values) > 1 else ""
+    return join([middle, " ", el("span", ends, class_="ov-number")])
 
 
 def is_better(study: Study) -> bool:
@@ -122,7 +125,8 @@ def sheet_blocks(result: Result, *, grids: bool) -> Raw:
         block = join([grid, el("div", *figures, class_="ov-figures") if figures else NONE])
         blocks.append(_under_heading(sheet, block, i, n=len(all_sheets)))
     left_out = len(all_sheets) - drawn
-    return join([*blocks, *_notes(result, gridded=gridded, left_out=left_out)]) if blocks else NONE
+    key = [el("p", GRID_KEY, class_="ov-note")] if gridded else []
+    return join([*key, *blocks, *_notes(result, left_out=left_out)])
 
 
 def _under_heading(sheet: Sheet, block: Raw, i: int, *, n: int) -> Raw:
@@ -133,17 +137,11 @@ def _under_heading(sheet: Sheet, block: Raw, i: int, *, n: int) -> Raw:
     return details(f"{sheet.heading}: {counts(sheet.studies)}", block, open_=i == 0)
 
 
-def _notes(result: Result, *, gridded: bool, left_out: int) -> list[Raw]:
+def _notes(result: Result, *, left_out: int) -> list[Raw]:
     several = len(result.studies) > 1
     undefined = several and any(not finite(study.pgr) for study in result.studies)
     hollow = " A hollow mark with n.d. on the lower edge: PGR is not defined." if undefined else ""
     texts = [f"Bars are 95 % intervals. PGR 0 is the supervisor's level, 1 the ceiling's.{hollow}"]
-    if gridded:
-        texts.insert(
-            0,
-            f"In the grids: {BETTER} and {WORSE} say that the student is shown to be so, against its supervisor; without "
-            "a mark the two are not told apart. In brackets 95 % intervals; in words why PGR is undefined.",
-        )
     if left_out:
         texts.append(f"{left_out} further test sets are not drawn; a report of fewer tasks (--task) draws them.")
     return [el("p", text, class_="ov-note") for text in texts]
@@ -193,12 +191,13 @@ def _cell(study: Study | None) -> Cell:
 
 def _pgr(one: Estimate) -> Raw:
     if not finite(one):
-        return el("span", why(one) or "PGR is undefined", class_="ov-below ov-why")
+        return el("span", f"no PGR: {why(one) or 'no reason was recorded'}", class_="ov-below ov-why")
     value = el("span", value_of(one, digits_of("PGR")), class_="ov-value")
     return el("span", "PGR ", value, " ", el("span", interval(one), class_="ov-interval"), class_="ov-number")
 
 
 def _gap(one: Estimate) -> Raw:
-    text = f"gap {value_of(one)} {interval(one)}" if finite(one) else f"gap undefined: {why(one)}"
-    return join([" ", el("span", text, class_="ov-below")])
-
+    if not finite(one):
+        return join([" ", el("span", f"gap undefined: {why(one)}", class_="ov-below")])
+    bounds = el("span", interval(one), class_="ov-number")
+    return join([" ", el("span", f"gap {value_of(one)} ", bounds, class_="ov-below")])

@@ -109,7 +109,7 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One or several studies of one task.
+    """One or several studies, of one or several tasks.
 
     Attributes:
         studies: in the order asked for.
@@ -147,10 +147,17 @@ class Result:
         return {"studies": [study.as_json() for study in self.studies]}
 
     def report(self, path: str | Path) -> Path:
-        """Write one self-contained HTML file; gives its path."""
-        from oversight.reports.html import write_report
+        """Write a self-contained page (.html), a table (.md, .csv), all numbers (.json) or the figures (.png, .pdf).
 
-        return write_report(self, Path(path))
+        Returns:
+            Its path.
+
+        Raises:
+            InputError: another ending, or a place that cannot be written.
+        """
+        from oversight.reports.exports import write
+
+        return write(self, Path(path))
 
     def rows(self, study: Study | int = 0) -> TestRows:
         """The predictions behind a study.
@@ -176,7 +183,7 @@ class Result:
         for role in ROLES:
             for seed, probs in enumerate(rows.probs[role]):
                 columns: dict[str, Any] = {
-                    **{name: getattr(study, name) for name in ("test", "weak_model", "strong_model", "method")},
+                    **{name: getattr(study, name) for name in ("task", "test", "weak_model", "strong_model", "method")},
                     "role": role,
                     "seed": seed,
                     "id": rows.ids,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from oversight.reports.examples import STUDENT, Example, studies_with_examples
-from oversight.reports.figures import Drawing, as_svg
 from oversight.reports.fits import is_tuned
+from oversight.reports.layout import Sheet, sheets
 from oversight.reports.markup import Raw, bullets, details, el, join, section, table
 from oversight.reports.verdicts import overview, sentence
 from oversight.reports.words import (
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 NONE = Raw("")
 ARROW = "→"
-OPEN_SENTENCES, SHORT_PAIR = 6, 28
+NAMED_TASKS = 4
+OPEN_SENTENCES, OPEN_STUDIES, OPEN_WARNINGS, MOST_DETAILED, SHORT_PAIR = 6, 24, 8, 500, 28
 AGREEMENT = {"all": "all rows", "weak_right": "where it is right", "weak_wrong": "where it is wrong"}
 
 
@@ -73,7 +75,8 @@ def demo_notes(result: Result) -> Raw:
 
 def summary(result: Result) -> Raw:
     """A sentence per study; many of them fold away under an overview."""
-    sentences = [sentence(study) for study in result.studies]
+    places = [name for name in ("task", "test", "metric") if name in context(result)]
+    sentences = [sentence(study, places) for study in result.studies]
     if len(sentences) == 1:
         return el("p", sentences[0], class_="ov-lead")
     if len(sentences) <= OPEN_SENTENCES:
@@ -87,26 +90,27 @@ def warning_box(result: Result) -> Raw:
     if not found:
         return NONE
     heading = el("p", el("strong", plural(len(found), "warning")))
-    return el("aside", heading, bullets(found), class_="ov-warnings", aria_label="warnings")
+    rest = found[OPEN_WARNINGS:]
+    folded = details(f"{len(rest)} more", bullets(rest)) if rest else NONE
+    return el("aside", heading, bullets(found[:OPEN_WARNINGS]), folded, class_="ov-warnings", aria_label="warnings")
 
 
-def figures(result: Result) -> Raw:
-    """The drawings, those of one test set beside each other where there is room."""
-    drawings = as_svg(result)
-    headings = unique(one.heading for one in drawings)
-    blocks: list[Raw] = []
-    for heading in headings:
-        shown = [_figure(one) for one in drawings if one.heading == heading]
-        name = el("h3", heading) if len(headings) > 1 else NONE
-        blocks.append(join([name, el("div", *shown, class_="ov-figures")]))
-    undefined = any(not finite(study.pgr) for study in result.studies) and len(result.studies) > 1
-    hollow = " A hollow mark with n.d. on the lower edge: PGR is not defined." if undefined else ""
-    note = f"Bars are 95 % intervals. PGR 0 is the supervisor's level, 1 the ceiling's.{hollow}"
-    return join([*blocks, el("p", note, class_="ov-note")]) if blocks else NONE
+def is_many(result: Result) -> bool:
+    """Whether tables of all studies fold away."""
+    return len(result.studies) > OPEN_STUDIES
 
 
-def _figure(drawing: Drawing) -> Raw:
-    return el("figure", Raw(drawing.svg), el("figcaption", drawing.title))
+def main_tables(result: Result) -> Raw:
+    """The scores of every study: open, or where they are many folded by task and test set."""
+    if not is_many(result):
+        return main_table(result)
+    parts = [(sheet.heading, replace(result, studies=_in_order(sheet, result))) for sheet in sheets(result)]
+    return join([details(f"{heading}: all {len(part.studies)} studies", main_table(part)) for heading, part in parts])
+
+
+def _in_order(sheet: Sheet, result: Result) -> tuple[Study, ...]:
+    wanted = {id(study) for study in sheet.studies}
+    return tuple(study for study in result.studies if id(study) in wanted)
 
 
 def main_table(result: Result) -> Raw:
@@ -129,9 +133,21 @@ def ledger(result: Result) -> Raw:
         "supervisor is right and departs from it where it is wrong."
     )
     head = ["study", *AGREEMENT.values()]
-    return section(
-        "Agreement with the supervisor", el("p", text), table("Share of rows on which the student agrees", head, rows)
+    shown = table("Share of rows on which the student agrees", head, rows)
+    if is_many(result):
+        shown = details(f"Agreement in all {len(rows)} studies", shown)
+    return section("Agreement with the supervisor", el("p", text), shown)
+
+
+def everything(result: Result) -> Raw:
+    """Every metric and every choice; of very many studies they would be too much for a page."""
+    if len(result.studies) <= MOST_DETAILED:
+        return section("Details", all_metrics(result), choices(result))
+    text = (
+        f"All metrics, choices and keys of {len(result.studies)} studies are too much for a page: a report in JSON "
+        "(.json) has them, one in CSV (.csv) every metric, and a page of fewer studies."
     )
+    return section("Details", el("p", text))
 
 
 def all_metrics(result: Result) -> Raw:
@@ -193,8 +209,11 @@ def disagreements(result: Result) -> Raw:
     return section("Where they disagree", el("p", text), *(_examples(study, rows, result) for study, rows in found))
 
 
-def _examples(study: Study, rows: Iterable[Example], result: Result) -> Raw:
+def _examples(study: Study, rows: Sequence[Example] | str, result: Result) -> Raw:
     """Cards rather than a table: texts are long, and phones are narrow."""
+    heading = el("h3", title(study, context(result), ARROW))
+    if isinstance(rows, str):
+        return join([heading, el("p", f"No examples: {clean(rows)}.", class_="ov-undefined")])
     cards: list[Raw] = []
     for one in rows:
         right = el(
@@ -204,7 +223,7 @@ def _examples(study: Study, rows: Iterable[Example], result: Result) -> Raw:
         facts = join(["true class ", el("bdi", one.truth), given])
         text = el("p", one.text, class_="ov-text", dir="auto")
         cards.append(join([text, el("p", facts, " ", right, class_="ov-facts")]))
-    return join([el("h3", title(study, context(result), ARROW)), bullets(cards, class_="ov-cards")])
+    return join([heading, bullets(cards, class_="ov-cards")])
 
 
 HOW_TO_READ = (
@@ -244,6 +263,8 @@ def provenance(result: Result) -> Raw:
     items: list[tuple[str, str]] = []
     if about.get("command"):
         items.append(("Command", el("pre", el("code", clean(about["command"])))))
+    if about.get("asked"):
+        items.append(("Asked for", bullets(map(_asked, about["asked"]), class_="ov-plain")))
     if about.get("versions"):
         items.append(("Versions", ", ".join(f"{clean(name)} {clean(v)}" for name, v in about["versions"].items())))
     if about.get("seconds") is not None:
@@ -255,7 +276,16 @@ def provenance(result: Result) -> Raw:
     return section("Where this comes from", *parts) if parts else NONE
 
 
+def _asked(one: Mapping[str, Any]) -> Raw:
+    """`9911d8109a85  sweep probe-fast, 2026-01-31`, and by which command."""
+    name, title_, made, command = (clean(one.get(part) or "") for part in ("name", "title", "made", "command"))
+    below = el("span", el("code", command), class_="ov-below") if command else NONE
+    return join([el("code", name), " ", ", ".join(part for part in (title_, made) if part), " ", below])
+
+
 def _keys(result: Result) -> Raw:
+    if len(result.studies) > MOST_DETAILED:
+        return NONE
     rows = [
         [name_of(study, result), role, bullets((el("code", clean(key)) for key in keys), class_="ov-plain")]
         for study in result.studies
@@ -276,5 +306,6 @@ def page_title(result: Result) -> str:
     if len(result.studies) == 1:
         study = result.studies[0]
         return f"{clean(study.task)}: {clean(study.weak_model)} {ARROW} {clean(study.strong_model)}, {method(study)}"
-    tasks = ", ".join(unique(clean(study.task) for study in result.studies))
+    names = unique(clean(study.task) for study in result.studies)
+    tasks = ", ".join(names) if len(names) <= NAMED_TASKS else f"{len(names)} tasks"
     return f"{tasks}: {len(result.studies)} weak-to-strong studies"

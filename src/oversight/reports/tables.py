@@ -15,6 +15,7 @@ from rich.cells import cell_len, chop_cells
 
 from oversight.reports.words import (
     COLUMNS,
+    ROLES,
     UNDEFINED,
     clean,
     context,
@@ -27,7 +28,9 @@ from oversight.reports.words import (
     pair,
     shown,
     title,
+    unique,
     value_of,
+    warned,
     warnings,
     why,
 )
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 NARROWEST, FALLBACK_WIDTH = 40, 100
 GAP = "  "
 LABEL_WIDTH = 11
+COUNTS = ("n", "groups", "seeds")
+NAMES = ("task", "test", "weak_model", "strong_model", "method", "train", "weak_train", "oracle", "metric")
+FACTS = (*NAMES, "n_test", "n_groups", "seeds", "chance")
 STYLES = {"head": "bold", "name": "bold cyan", "faint": "dim", "undefined": "yellow", "warning": "yellow", "plain": ""}
 
 
@@ -81,31 +87,74 @@ class RichTable:
 
 
 def as_markdown(result: Result) -> str:
-    """A pipe table and a list of notes; text of the user cannot end a cell or start markup."""
-    names = context(result)
-    head = ["supervisor -> student", "method", *names, *COLUMNS]
-    rows = [[*_names(study, names), *_cells(study)] for study in result.studies]
-    lines = [_pipes(head), _pipes(["---"] * len(head)), *(_pipes(_escaped(cell) for cell in row) for row in rows), ""]
-    lines += [f"- **{label}**: {_escaped(text)}" for label, text in _notes(result)]
+    """A pipe table with notes, and warnings as footnotes; text of the user cannot end a cell or start markup."""
+    names = [name for name in context(result) if name != "seeds"]
+    marks = {text: f"[^{i}]" for i, text in enumerate(warned(result), 1)}
+    general = {text for text, studies in warned(result).items() if len(studies) == len(result.studies)}
+    head = ["supervisor -> student" + "".join(marks[text] for text in marks if text in general), "method", *names]
+    rows = [
+        [_pipes([*head, *COLUMNS, "gain", *COUNTS]), _pipes(["---"] * (len(head) + len(COLUMNS) + 1 + len(COUNTS)))]
+    ]
+    for study in result.studies:
+        own = unique(clean(one) for one in study.warnings)
+        first, *rest = (_escaped(cell) for cell in _names(study, names))
+        cells = [*rest, *(_escaped(cell) for cell in (*_cells(study), shown(study.gain)))]
+        counts = [str(count) for count in (study.n_test, study.n_groups, study.seeds)]
+        marked = first + "".join(marks[text] for text in own if text not in general)
+        rows.append([_pipes([marked, *cells, *counts])])
+    lines = [line for row in rows for line in row] + [""]
+    lines += [f"- **{label}**: {_escaped(text)}" for label, text in [*_places(result, names), *notes(result)]]
+    lines += ["", *(f"{mark}: {_escaped(text)}" for text, mark in marks.items())] if marks else []
     return "\n".join(lines) + "\n"
 
 
+def _places(result: Result, named: Sequence[str]) -> list[tuple[str, str]]:
+    """Task and test set where no column says them."""
+    if not result.studies:
+        return []
+    first = result.studies[0]
+    found = [("task", first.task)] if "task" not in named else []
+    return [*found, ("test set", clean(first.test))] if "test" not in named and first.test != "test" else found
+
+
 def as_csv(result: Result) -> str:
-    """One row per study, every number in full; what is undefined is an empty cell beside its reason."""
+    """One row per study, every number in full; what is undefined is an empty cell beside its reason.
+
+    After names and counts: `weak`, `student`, `ceiling` in the study's metric, `gap`, `gain`, `pgr`, agreement, then
+    every metric of every role, each as `NAME_value`, `NAME_low`, `NAME_high`; the first six also with `NAME_reason`.
+    """
+    metrics = unique(name for study in result.studies for role in ROLES for name in study.scores[role])
+    rows = [_record(study, metrics) for study in result.studies]
+    columns = unique(name for row in rows or [_names_only()] for name in row)
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    facts = ("task", "test", "weak_model", "strong_model", "method", "train", "oracle", "metric")
-    counts = ("n_test", "n_groups", "seeds", "chance")
-    quantities = ("weak", "student", "ceiling", "gap", "gain", "pgr")
-    ends = [f"{name}{end}" for name in quantities for end in ("", "_low", "_high", "_reason")]
-    writer.writerow([*facts, *counts, *ends, "covers", "warnings"])
-    for study in result.studies:
-        estimates = [*(study.score(name) for name in quantities[:3]), study.gap, study.gain, study.pgr]
-        cells = [_exact(getattr(study, name)) for name in (*facts, *counts)]
-        for one in estimates:
-            cells += [_exact(one.value), _exact(one.low), _exact(one.high), one.reason or ""]
-        writer.writerow([*cells, study.score("student").covers, "; ".join(study.warnings)])
+    writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
     return out.getvalue()
+
+
+def _names_only() -> dict[str, str]:
+    return dict.fromkeys((*FACTS, "key", "covers", "warnings"), "")
+
+
+def _record(study: Study, metrics: Sequence[str]) -> dict[str, str]:
+    """A row of the CSV table."""
+    row = {name: _exact(getattr(study, name)) for name in FACTS}
+    main = {**{role: study.score(role) for role in ROLES}, "gap": study.gap, "gain": study.gain, "pgr": study.pgr}
+    for name, one in main.items():
+        row |= {**_ends(name, one), f"{name}_reason": one.reason or ""}
+    for name, one in study.agreement.items():
+        row |= _ends(f"agreement_{name}", one)
+    for role in ROLES:
+        for name in metrics:
+            if name in study.scores[role]:
+                row |= _ends(f"{role}_{name}", study.scores[role][name])
+    key = next(iter(study.keys.get("score", ())), "")
+    return {**row, "key": key, "covers": study.score("student").covers, "warnings": "; ".join(study.warnings)}
+
+
+def _ends(name: str, one: Estimate) -> dict[str, str]:
+    return {f"{name}_{end}": _exact(getattr(one, end)) for end in ("value", "low", "high")}
 
 
 def _exact(value: object) -> str:

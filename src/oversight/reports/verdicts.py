@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from oversight.metrics.intervals import Estimate
@@ -30,8 +31,8 @@ def percent(share: float) -> str:
     return text.replace("-0 %", "0 %").replace("-0.0 %", "0.0 %")
 
 
-def sentence(study: Study) -> str:
-    """The scores of a study and its verdict.
+def sentence(study: Study, names: Iterable[str] = ()) -> str:
+    """The scores of a study and its verdict, after whatever tells it from others of its result.
 
     Example: minilm@4, taught by bow with confidence, scores 0.779 (accuracy); its supervisor scores 0.712, its ceiling
     0.823. It recovers 61 % of the gap (95 % interval: 48 % to 73 %).
@@ -39,8 +40,9 @@ def sentence(study: Study) -> str:
     scores = [_score(study.score(role)) for role in ("student", "weak", "ceiling")]
     oracle = ", an oracle that saw ground truth," if study.oracle else ""
     who = f"{clean(study.strong_model)}, taught by {clean(study.weak_model)} with {clean(study.method)}{oracle or ','}"
+    place = ", ".join(f"{name} {clean(getattr(study, name))}" for name in names)
     head = (
-        f"{who} scores {scores[0]} ({metric_name(study.metric)}); "
+        f"{place + ': ' if place else ''}{who} scores {scores[0]} ({metric_name(study.metric)}); "
         f"its supervisor scores {scores[1]}, its ceiling {scores[2]}."
     )
     return f"{head} {verdict(study)}"
@@ -81,8 +83,10 @@ def overview(result: Result) -> str:
     """Several studies in one paragraph, counting only what intervals show."""
     counts = pooled_counts(result)
     n = counts["studies"]
+    tasks = len({study.task for study in result.studies})
+    scope = f"{n} studies of {tasks} tasks" if tasks > 1 else f"{n} studies"
     text = (
-        f"{n} studies. PGR is defined in {counts['defined']} of them. "
+        f"{scope}. PGR is defined in {counts['defined']} of them. "
         f"The student is shown to be better than its supervisor in {counts['above']} and worse in {counts['below']}."
     )
     return f"{text} Each interval speaks of one study alone: of many intervals, about one in twenty misses."

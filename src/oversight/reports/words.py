@@ -113,12 +113,12 @@ def trained_plainly(study: Study) -> bool:
 
 
 def context(result: Result) -> tuple[str, ...]:
-    """Which of task, weak_train, train, test and seeds differ between studies and so need naming in each row.
+    """Which of task, weak_train, train, test, metric and seeds differ between studies and so need naming in each row.
 
     How supervisors were trained is left out where their names say it: as long as nothing was fine-tuned or prompted.
     """
     plain = all(map(trained_plainly, result.studies))
-    names = ("task", *(() if plain else ("weak_train",)), "train", "test", "seeds")
+    names = ("task", *(() if plain else ("weak_train",)), "train", "test", "metric", "seeds")
     return tuple(name for name in names if len({getattr(study, name) for study in result.studies}) > 1)
 
 
@@ -146,8 +146,17 @@ def unique(items: Iterable[str]) -> list[str]:
 
 def warnings(result: Result) -> list[str]:
     """Every warning once: as it is where it concerns all studies, else with its task, or with how many it concerns."""
-    concerned = warned(result)
-    return [scope + text for text, scope in ((text, _scope(result, found)) for text, found in concerned.items())]
+    return [_scoped(text, studies, result) for text, studies in warned(result).items()]
+
+
+def _scoped(text: str, studies: Sequence[Study], result: Result) -> str:
+    """`reviews: text`, or `text (3 of 18 studies)`."""
+    if len(studies) == len(result.studies):
+        return text
+    tasks = unique(study.task for study in studies)
+    if len(tasks) == 1 and len(studies) == sum(study.task == tasks[0] for study in result.studies):
+        return f"{clean(tasks[0])}: {text}"
+    return f"{text} ({len(studies)} of {len(result.studies)} studies)"
 
 
 def warned(result: Result) -> dict[str, list[Study]]:

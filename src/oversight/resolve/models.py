@@ -91,12 +91,17 @@ def load_checkpoint(name: ModelName, *, remote_code: bool = False, folder: Path 
     raise InputError(f"{unknown('model', name.base, ['bow', 'minilm'])}; or give a directory, or org/name of the Hub")
 
 
-def load_student(spec: str | Student, options: ModelOptions = AS_IS, *, folder: Path = Path()) -> Student:
-    """A student by name, or as it is; `folder` is what a relative directory starts from.
+def load_student(spec: str | Student, options: ModelOptions = AS_IS) -> Student:
+    """A student by name, or as it is.
 
     Raises:
         InputError: unknown model, depth or option.
     """
+    return student_in(Path(), spec, options)
+
+
+def student_in(folder: Path, spec: str | Student, options: ModelOptions) -> Student:
+    """`load_student`, where a relative directory starts from `folder`."""
     if not isinstance(spec, str):
         return spec
     if spec.startswith("labels:"):
@@ -190,4 +195,4 @@ def load_supervisor(
     if spec.startswith("labels:"):
         _check_unset(spec, options)
         return (people(folder / spec.removeprefix("labels:"), task, tests=tests),)
-    return tuple(Trained(load_student(part, options, folder=folder)) for part in parts_of(spec))
+    return tuple(Trained(student_in(folder, part, options)) for part in parts_of(spec))

@@ -13,17 +13,18 @@ from typing import Any
 from oversight.errors import InputError, unknown
 from oversight.methods.method import Method, OracleMethod, check_needs
 from oversight.models.student import Student
-from oversight.resolve.models import ModelOptions, load_student, load_supervisor, parts_of
+from oversight.resolve.models import ModelOptions, load_supervisor, parts_of, student_in
 from oversight.resolve.plan_file import parse
 from oversight.resolve.studies import MOST_SEEDS, load_method, worded
 from oversight.resolve.sweep_plan import STUDENT, SUPERVISOR, SweepPlan, TaskTable
 from oversight.resolve.tables import quoted
-from oversight.resolve.tasks import hub_address, load_task, load_tests
+from oversight.resolve.tasks import hub_address, load_tests, task_in
 from oversight.studies.weak_to_strong import Arm, Setup, seeds_of
 from oversight.supervision.supervisor import Supervisor, Trained
 from oversight.tasks import TASKS
 from oversight.tasks.hub import PREFIX
 from oversight.tasks.records import bad, one_line, shown, unreadable
+from oversight.tasks.split import limit
 from oversight.tasks.task import Task
 
 __all__ = ["PRESETS", "SweepPlan", "from_document", "override", "preset", "read_plan", "setups"]
@@ -161,14 +162,8 @@ class _Loader:
         """A task and its further test sets."""
         plan, own = self.plan, self.plan.task_tables.get(name, TaskTable())
         strict = plan.strict if own.strict is None else own.strict
-        task = load_task(
-            name,
-            columns=own.columns,
-            strict=strict,
-            n_train=own.n_train or plan.n_train,
-            n_test=own.n_test or plan.n_test,
-            folder=self.folder,
-        )
+        task = task_in(self.folder, name, columns=own.columns, strict=strict)
+        task = limit(task, n_train=own.n_train or plan.n_train, n_test=own.n_test or plan.n_test)
         return load_tests(task, own.tests, columns=own.columns, strict=strict, folder=self.folder)
 
     def supervisor(self, name: str, task: Task, tests: Mapping[str, Task]) -> tuple[Supervisor, ...]:
@@ -185,7 +180,7 @@ class _Loader:
             if (known, same) == (name, options):
                 return student
         with _named(self.place("model", name) if name in self.plan.model_tables else self.place(f"{role}s")):
-            student = load_student(name, options, folder=self.folder)
+            student = student_in(self.folder, name, options)
         self.students.append((name, options, student))
         return student
 

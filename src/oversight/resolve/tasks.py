@@ -26,7 +26,6 @@ def load_task(
     strict: bool = False,
     n_train: int | None = None,
     n_test: int | None = None,
-    folder: Path = Path(),
 ) -> Task:
     """A task by name, from a file, a directory with train and test, or the Hub.
 
@@ -35,26 +34,27 @@ def load_task(
         columns: names of the columns that hold text, label, group and difficulty; None = found.
         strict: whether rows that stand in both train and test are an error.
         n_train, n_test: most rows outside and inside the test set; None = all.
-        folder: what a relative path starts from. The task is called as it was asked for.
 
     Raises:
         InputError: one line on what is wrong.
     """
+    return limit(task_in(Path(), spec, columns=columns, strict=strict), n_train=n_train, n_test=n_test)
+
+
+def task_in(folder: Path, spec: str | Path | Task, *, columns: Columns, strict: bool) -> Task:
+    """`load_task` without limits, where a relative path starts from `folder`; the task is called as it is in `spec`."""
     if isinstance(spec, Task):
-        task = spec
-    elif str(spec) in TASKS:
-        task = TASKS[str(spec)]()
-    elif str(spec).startswith(PREFIX):
-        task = _named(load_hub(hub_address(str(spec), folder), columns=columns, strict=strict), str(spec))
-    elif (folder / spec).exists() or "/" in str(spec) or str(spec).endswith(tuple(READERS)):
-        task = _named(load_files(folder / spec, columns=columns, strict=strict), str(spec))
+        return spec
+    name = str(spec)
+    if name in TASKS:
+        return TASKS[name]()
+    if name.startswith(PREFIX):
+        task = load_hub(hub_address(name, folder), columns=columns, strict=strict)
+    elif (folder / name).exists() or "/" in name or name.endswith(tuple(READERS)):
+        task = load_files(folder / name, columns=columns, strict=strict)
     else:
-        raise InputError(f"{unknown('task', str(spec), TASKS)}; or give a file, a directory, or hf:org/name")
-    return limit(task, n_train=n_train, n_test=n_test)
-
-
-def _named(task: Task, spec: str) -> Task:
-    return replace(task, name=spec, source=spec)
+        raise InputError(f"{unknown('task', name, TASKS)}; or give a file, a directory, or hf:org/name")
+    return replace(task, name=name, source=name)
 
 
 def hub_address(spec: str, folder: Path) -> str:
@@ -86,7 +86,7 @@ def load_tests(
     for name, spec in tests.items():
         if name in {"test", "weak", "transfer", "validation"}:
             raise InputError(f"--test {name}: this name is taken by the task's own rows, expected another")
-        other = load_task(spec, columns=columns, strict=strict, folder=folder)
+        other = task_in(folder, spec, columns=columns, strict=strict)
         foreign = sorted(set(other.class_names) - set(task.class_names))
         if foreign:
             known = ", ".join(task.class_names)

@@ -25,6 +25,7 @@ from oversight.metrics.intervals import (
 from oversight.metrics.pgr import Recovered, recovered, recovered_from_replicates
 from oversight.metrics.resampling import replicates
 from oversight.metrics.scores import METRICS, Metric, oriented, values_per_seed
+from oversight.models.threads import one_thread
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
 from oversight.studies.plan import Plan, Scoring, check_join
@@ -55,6 +56,7 @@ class Predicted:
     groups: Ints
 
 
+@one_thread()
 def score_study(
     steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Callable[[float], None]
 ) -> list[Outcome]:

@@ -25,7 +25,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 SHOWN_OF_LOG = 3
 LOG_BYTES = 1 << 13
 GRACE_SECONDS, ENDING_SECONDS = 5.0, 1.0
-MOST_STARTS = 3
+MOST_STARTS = 8
 
 
 @dataclass(kw_only=True)
@@ -105,13 +105,15 @@ class Processes:
     def close(self, *, now: bool = False) -> None:
         """See `Pool.close`."""
         self._closing = True
+        self._end_groups()
+        alive = [one for one in self._workers.values() if not one.ended]
+        for one in alive if now else ():
+            _signal(one, signal.SIGTERM)
         for one in self._workers.values():
-            if now:
-                _signal(one, signal.SIGTERM)
             with suppress(OSError):
                 _pipe(one.popen.stdin).close()
         until = time.monotonic() + (ENDING_SECONDS if now else GRACE_SECONDS)
-        for one in self._workers.values():
+        for one in alive:
             with suppress(subprocess.TimeoutExpired):
                 one.popen.wait(max(0.0, until - time.monotonic()))
             _signal(one, signal.SIGKILL)
