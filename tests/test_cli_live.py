@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -102,7 +103,7 @@ def _int(text: str) -> int:
 
 
 names = st.text(max_size=30) | st.sampled_from(
-    ["表語学習モデル" * 5, "[red]x[/red]", "a\nb\x1b[2J", "e\u0301" * 9, "👩‍🔬 x" * 9, "‮abc"]  # noqa: RUF001, PLE2502
+    ["表語学習モデル" * 5, "[red]x[/red]", "a\nb\x1b[2J", "e\u0301" * 9, "👩‍🔬 x" * 9, "\u202eabc"]
 )
 seconds = st.floats(min_value=0, max_value=1e9)
 
@@ -485,6 +486,7 @@ class Process:
         )
         os.close(follower)
         self.sent = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def tell(self, what: Any) -> None:
         """One more line for the script."""
@@ -494,15 +496,16 @@ class Process:
 
     def read(self, until: str | None = None) -> str:
         """What is sent, until that is seen; None = the end."""
-        start, left = len(self.sent), b""
+        start = len(self.sent)
         while until is None or until not in self.sent[start:]:
             assert select.select([self.leader], [], [], 60)[0], self.sent
             try:
-                left += os.read(self.leader, 4096)
+                chunk = os.read(self.leader, 4096)
             except OSError:  # the other side is closed
                 break
-            self.sent += left.decode(errors="ignore") if until is None else left.decode(errors="ignore")
-            left = b""
+            if not chunk:
+                break
+            self.sent += self._decoder.decode(chunk)
         return self.sent
 
     def end(self) -> tuple[int, str]:

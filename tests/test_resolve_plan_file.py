@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import oversight as ov
-from oversight.resolve.plan_file import SETTINGS, parse
+from oversight.resolve.plan_file import SETTINGS, TOP, parse
 from oversight.resolve.sweep_plan import MODEL, ROLES, SweepPlan
 
 SIDES: dict[str, Any] = {
@@ -317,3 +319,37 @@ def test_what_is_wrong_in_a_plan_is_named_with_its_table_and_key(case: str) -> N
 
 def test_options_and_settings_do_not_share_a_name_but_penalties() -> None:
     assert {*MODEL, *ROLES} & SETTINGS.keys() == {"penalties"}
+
+
+TABLES = ("settings", "settings.student", "task.'data.jsonl'", "model.'./net'", "method.confidence", "[exclude]")
+ODD = (
+    "3",
+    "-1",
+    "0.5",
+    "nan",
+    "true",
+    "''",
+    "'x\\u2028y'",
+    '"a\\nb"',
+    "[]",
+    "[3]",
+    "[[]]",
+    "{}",
+    "{ a = {} }",
+    "1979-05-27",
+)
+PLACES = (
+    *((None, key) for key in TOP),
+    *((name, key) for name in TABLES for key in (*SETTINGS, *MODEL, *TOP, "tests")),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(place=st.sampled_from(PLACES), value=st.sampled_from(ODD))
+def test_whatever_stands_at_a_key_is_read_or_refused_in_one_line(place: tuple[str | None, str], value: str) -> None:
+    table, key = place
+    text = toml({key: None} if table is None else {}, f"{key} = {value}\n" if table is None else "")
+    try:
+        read(text + (f"[{table}]\n{key} = {value}\n" if table else ""))
+    except ov.InputError as error:
+        assert str(error).isprintable() and str(error).startswith("p.toml: ")

@@ -304,6 +304,13 @@ def test_the_penalties_of_a_role_are_those_of_the_probe_it_starts_from(task: ov.
     assert (weak.penalties, strong.penalties) == (PENALTIES, (0.5,))
 
 
+def test_the_template_of_a_prompt_is_a_text(network: str) -> None:
+    for given_template, expected in (("{text} is", "{text} is"), ("none", None)):
+        options = ov.ModelOptions(train="prompt", settings={"words": "no,yes", "template": given_template})
+        found: Any = load_student(network, options)
+        assert found.template == expected
+
+
 def test_a_student_by_name_is_trained_as_its_options_say(network: str) -> None:
     options = ov.ModelOptions(train="full", settings={"epochs": "2"})
     found: Any = load_student(f"{network}@1", options)

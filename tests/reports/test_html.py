@@ -18,7 +18,8 @@ from synthetic_results import HOSTILE, METRICS, WITHIN_NOISE, about, fit, ladder
 
 from oversight.errors import InputError, StepError
 from oversight.reports.examples import examples, studies_with_examples
-from oversight.reports.html import as_fragment, as_page, write_report
+from oversight.reports.exports import write
+from oversight.reports.html import as_fragment, as_page
 from oversight.reports.result import ROLES, Result, TestRows
 from oversight.reports.words import main_estimates, number, shown, value_of
 
@@ -103,6 +104,8 @@ def all_results() -> dict[str, Result]:
         "18 studies": ladder(),
         "tests": Result(studies=(study(), study(test="shifted"), study(test="shifted", oracle=True)), rows_of=rows_of),
         "three classes": Result(studies=(study(),), rows_of=lambda of: rows_of(of, k=3)),
+        "two tasks": Result(studies=(*ladder().studies, *ladder(task="sciq").studies), about=about(), rows_of=rows_of),
+        "five tasks": Result(studies=tuple(study(task=f"t{i}", method=m) for i in range(5) for m in "ab")),
         "loss": one(metric="nll", chance=None),
         "bare": Result(studies=(study(choices={}, keys={}, warnings=()),)),
         "fine-tuned": Result(studies=(tuned(),), about=about(), rows_of=rows_of),
@@ -162,7 +165,7 @@ def numbers_of(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, .
     return [(path, tree)] if isinstance(tree, int | float) and not isinstance(tree, bool) else []
 
 
-@pytest.mark.parametrize("which", ["one", "undefined", "18 studies", "one seed", "fine-tuned"])
+@pytest.mark.parametrize("which", ["one", "undefined", "18 studies", "two tasks", "one seed", "fine-tuned"])
 def test_every_number_of_the_json_is_on_the_page(which: str) -> None:
     text = Page(PAGES[which]).text
     found = set(re.findall(r"-?\d+(?:\.\d+)?", text))
@@ -240,7 +243,7 @@ def test_the_same_result_gives_the_same_page() -> None:
 
 def test_18_studies_are_small_and_fast(tmp_path: Path) -> None:
     start = time.perf_counter()
-    path = write_report(ladder(), tmp_path / "report.html")
+    path = write(ladder(), tmp_path / "report.html")
     assert time.perf_counter() - start < 3
     assert path.stat().st_size < 1_000_000
 
@@ -255,9 +258,10 @@ def test_writing_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_bad_place_is_one_line_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "missing" / "r.html", tmp_path / "file" / "r.html", tmp_path):
+    (tmp_path / "folder.html").mkdir()
+    for place in (tmp_path / "missing" / "r.html", tmp_path / "file" / "r.html", tmp_path / "folder.html"):
         with pytest.raises(InputError) as error:
-            write_report(one(), place)
+            write(one(), place)
         assert "\n" not in str(error.value) and "expected" in str(error.value)
 
     def refuse(*_: object, **__: object) -> None:
@@ -265,8 +269,8 @@ def test_a_bad_place_is_one_line_and_writes_nothing(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(InputError, match="Permission denied"):
-        write_report(one(), tmp_path / "r.html")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+        write(one(), tmp_path / "r.html")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder.html"]
 
 
 def test_examples_are_balanced_right_and_ordered() -> None:
@@ -323,7 +327,7 @@ def test_a_full_disk_is_a_failure_and_not_a_bad_input(tmp_path: Path, monkeypatc
     def full(*_args: Any, **_named: Any) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StepError, match="No space left"):
-        write_report(one(), tmp_path / "report.html")
+        write(one(), tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []

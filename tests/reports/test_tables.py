@@ -138,10 +138,14 @@ def test_csv_keeps_every_number_in_full(result: Result) -> None:
     for row, a_study in zip(rows, result.studies, strict=True):
         facts = a_study.as_json()
         for name in ("gap", "gain", "pgr"):
-            for end, key in (("", "value"), ("_low", "low"), ("_high", "high")):
+            for end, key in (("_value", "value"), ("_low", "low"), ("_high", "high")):
                 expected = facts[name][key]
                 assert row[name + end] == ("" if expected is None else repr(expected))
-        assert row["weak"] == repr(a_study.score("weak").value)
+        for role in ("weak", "student", "ceiling"):
+            assert row[f"{role}_value"] == repr(a_study.score(role).value)
+            for metric, one_score in a_study.scores[role].items():
+                assert row[f"{role}_{metric}_low"] == repr(one_score.low)
+        assert row["agreement_weak_wrong_value"] == ""
         assert row["pgr_reason"] == (a_study.pgr.reason or "")
         assert row["oracle"] in ("true", "false")
     assert not NEVER.search(as_csv(result))

@@ -123,6 +123,11 @@ def test_warnings_are_listed_once_with_their_count() -> None:
     assert warnings(result) == ["a", "b (1 of 2 studies)"]
 
 
+def test_a_warning_of_one_task_alone_names_it() -> None:
+    other = [study(task="other", method=name, warnings=("b",)) for name in ("naive", "confidence")]
+    assert warnings(Result(studies=(study(warnings=("a",)), *other))) == ["reviews: a", "other: b"]
+
+
 @pytest.mark.parametrize(
     ("trained", "named", "noted"),
     [

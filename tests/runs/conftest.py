@@ -199,7 +199,7 @@ def contents() -> Callable[[Path], dict[str, tuple[bytes, Any]]]:
         store = DirectoryStore(path)
         return {
             key: ((store.folder(key) / ARRAYS).read_bytes(), store.about(key, check=True)["record"])
-            for key in store.keys()
+            for key in sorted(store.keys())
         }
 
     return look

@@ -133,7 +133,7 @@ Report = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help="Also write a report: one self-contained page (.html), a table (.md, .csv), .json, or figures (.png, .pdf).",
+        help="Also write a report: one self-contained page (.html), .md, .csv, .json, or the figures (.png, .pdf).",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and count the steps; compute nothing.")]
@@ -214,9 +214,7 @@ SweepDryRun = Annotated[
 ]
 ReportOut = Annotated[
     str,
-    typer.Option(
-        "-o", "--out", metavar="FILE", help="Where the report goes; its ending is its format. - = stdout (md, csv, json)."
-    ),
+    typer.Option("-o", "--out", metavar="FILE", help="Where the report goes; its ending says its format. - = stdout."),
 ]
 ReportFormat = Annotated[
     str | None, typer.Option("--format", metavar="html|md|csv|json|png|pdf", help="In place of the ending.")
@@ -229,14 +227,12 @@ ReportNames = Annotated[
     ),
 ]
 OnlyTask = Annotated[
-    list[str] | None, typer.Option("--task", metavar="NAME", help="Only studies of this task; * and ? match. Repeatable.")
+    list[str] | None, typer.Option("--task", metavar="NAME", help="Only this task; * and ? match any. Repeatable.")
 ]
-OnlyMethod = Annotated[list[str] | None, typer.Option("--method", metavar="NAME", help="Only this method. Repeatable.")]
-OnlyWeak = Annotated[list[str] | None, typer.Option("--weak", metavar="MODEL", help="Only this supervisor. Repeatable.")]
-OnlyStrong = Annotated[
-    list[str] | None, typer.Option("--strong", metavar="MODEL", help="Only this student. Repeatable.")
-]
-OnlyTest = Annotated[list[str] | None, typer.Option("--test", metavar="NAME", help="Only this test set. Repeatable.")]
+OnlyMethod = Annotated[list[str] | None, typer.Option("--method", metavar="NAME", help="Only this method.")]
+OnlyWeak = Annotated[list[str] | None, typer.Option("--weak", metavar="MODEL", help="Only this supervisor.")]
+OnlyStrong = Annotated[list[str] | None, typer.Option("--strong", metavar="MODEL", help="Only this student.")]
+OnlyTest = Annotated[list[str] | None, typer.Option("--test", metavar="NAME", help="Only this test set.")]
 
 
 def named_tests(tests: list[str]) -> dict[str, str]:

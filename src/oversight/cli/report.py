@@ -73,7 +73,7 @@ def report(
         if out == STDOUT:
             typer.echo(exports.as_text(result, kind), nl=False)
         else:
-            typer.echo(f"{exports.write(result, Path(out), kind)}: {_counted(len(result.studies))}", err=True)
+            typer.echo(f"Report: {exports.write(result, Path(out), kind)}, {_counted(len(result.studies))}")
     _tell(place, wanted, faults)
     if n_unfinished:
         typer.echo(_unfinished(n_unfinished, n), err=True)

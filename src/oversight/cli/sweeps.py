@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from oversight.studies.sweep import Swept
 
 GIGABYTE = 1e9
+JOBS = "jobs"
+SHOWN_JOBS = 8
 
 
 @app.command()
@@ -55,7 +57,11 @@ def sweep(
     if dry_run:
         return _dry_run(asked, kept, workers, as_json)
     if slurm is not None:
-        return _submit(asked, kept, slurm, slurm_set or [])
+        chosen = {"--preset": preset, "--seeds": seeds, "--workers": workers, "--memory": memory}
+        words = [str(plan.absolute())] if plan else []
+        words += [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
+        words += [word for one in task or [] for word in ("--task", one)] + ["--retry-failed"] * retry_failed
+        return _submit(asked, kept, words, slurm, slurm_set or [], as_json)
     swept = _run(asked, kept, workers, ray, gpu_share, memory, retry_failed, began)
     _answer(swept, kept, report, as_json)
 
@@ -139,5 +145,22 @@ def _as_list(swept: Swept) -> dict[str, Any]:
     return {"studies": [study.as_json() for study in swept.result.studies]}
 
 
-def _submit(asked: SweepPlan, kept: Store, n: int, settings: list[str]) -> None:
-    raise NotImplementedError(asked, kept, n, settings, sys.executable)
+def _submit(asked: SweepPlan, kept: Store, words: list[str], n: int, settings: list[str], as_json: bool) -> None:
+    """Jobs that run this command on this store; what they find to do they share by claims."""
+    from oversight.resolve.sweeps import load_campaign
+    from oversight.runs.pools import slurm
+    from oversight.runs.store import DirectoryStore
+
+    if not isinstance(kept, DirectoryStore):
+        raise InputError("--store: found one in memory, expected a directory in which the jobs can meet")
+    load_campaign(asked)
+    store = kept.path.absolute()
+    command = [sys.executable, "-m", "oversight", "sweep", *words, "--store", str(store)]
+    parameters = slurm.read_parameters(settings)
+    cluster = str(parameters.pop("cluster", "slurm"))
+    jobs = slurm.submit(command, n, folder=store / JOBS, cluster=cluster, parameters=parameters)
+    if as_json:
+        return printing.print_json({"jobs": list(jobs.ids), "logs": str(jobs.folder), "cancel": jobs.cancel_command})
+    typer.echo(f"{len(jobs.ids)} jobs submitted: {', '.join(jobs.ids[:SHOWN_JOBS])}{' ...' * (n > SHOWN_JOBS)}")
+    typer.echo("how things stand: the same command with --dry-run; results so far: oversight report -o report.html")
+    typer.echo(f"logs: {jobs.folder}; to end them: {jobs.cancel_command}")

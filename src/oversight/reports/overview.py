@@ -38,8 +38,8 @@ COUNTED = (
     "supervisor."
 )
 GRID_KEY = (
-    f"In the grids, {BETTER} and {WORSE} say that the student is shown to be so, against its supervisor; without a mark "
-    "the two are not told apart. In brackets 95 % intervals."
+    f"In the grids, {BETTER} and {WORSE} say that the student is shown to be so, against its supervisor; without a "
+    "mark the two are not told apart. In brackets 95 % intervals."
 )
 
 
@@ -77,8 +77,9 @@ def _groups(result: Result) -> dict[tuple[str, str], list[Study]]:
     """Studies by sheet and by method, with whatever else of the training differs."""
     names = [name for name in context(result) if name in ("train", "seeds")]
     found: dict[tuple[str, str], list[Study]] = {}
+    place = {id(study): i for i, study in enumerate(result.studies)}
     for sheet in sheets(result):
-        for study in sorted(sheet.studies, key=result.studies.index):
+        for study in sorted(sheet.studies, key=lambda study: place[id(study)]):
             extra = [f"{name} {clean(getattr(study, name))}" for name in names]
             found.setdefault((sheet.heading, ", ".join([method(study), *extra])), []).append(study)
     return found

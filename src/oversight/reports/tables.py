@@ -170,7 +170,7 @@ def _pipes(cells: Iterable[str]) -> str:
 def _escaped(text: str) -> str:
     """Safe inside a Markdown table: no character starts markup, `->` stays readable."""
     text = text.replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*|~]|(?<!\w)_|_(?!\w)|(?<=\])\(|\!(?=\[))", r"\\\1", text)
+    return re.sub(r"([\\`*|~]|(?<!\w)_|_(?!\w)|(?<=\])\(|\!(?=\[)|\[(?=\^))", r"\\\1", text)
 
 
 def _names(study: Study, names: Sequence[str]) -> list[str]:

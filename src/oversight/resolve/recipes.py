@@ -138,8 +138,7 @@ def _read(name: str, value: Any, hint: Any) -> Any:
         except (ValueError, KeyError):
             continue
     expected = " or ".join(_NAMES.get(choice, str(choice)) for choice in choices)
-    found = f"'{value}'" if isinstance(value, str) else repr(value)
-    raise InputError(f"--set {name}: found {found}, expected {expected}")
+    raise InputError(f"--set {name}: found {value!r}, expected {expected}")
 
 
 def _choices(hint: Any) -> list[Any]:
@@ -169,6 +168,7 @@ _READERS: Mapping[Any, Callable[[str], Any]] = {
     int: _whole,
     float: float,
     type(None): _none,
+    str: str,
     tuple[float, ...]: lambda text: tuple(map(float, _parts(text))),
     tuple[str, ...]: _parts,
 }
@@ -177,6 +177,7 @@ _HOLDS: Mapping[Any, Callable[[Any], bool]] = {
     int: lambda value: isinstance(value, int) and not isinstance(value, bool),
     float: lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     type(None): lambda value: value is None,
+    str: lambda value: isinstance(value, str),
     tuple[float, ...]: lambda value: isinstance(value, tuple | list) and all(map(_HOLDS[float], value)),
     tuple[str, ...]: lambda value: isinstance(value, tuple | list) and all(isinstance(one, str) for one in value),
 }
@@ -185,6 +186,7 @@ _NAMES: Mapping[Any, str] = {
     int: "a whole number",
     float: "a number",
     type(None): "none",
+    str: "a text",
     tuple[float, ...]: "numbers between commas",
     tuple[str, ...]: "words between commas",
 }

@@ -99,21 +99,22 @@ class Schedule:
         return chosen[2]
 
     def too_large(self) -> tuple[Batch, int] | None:
-        """The first batch that would not fit even alone, and the bytes it needs."""
+        """The steps of a batch that would not fit even alone, and the bytes they need; those beside them may fit."""
         if self.memory_bytes is None or self.running:
             return None
         for _, _, batch in sorted(self._ready, key=lambda entry: entry[:2]):
-            batch.keys = [key for key in batch.keys if key in self.todo]
-            if self.needed_bytes(batch) > self.memory_bytes:
-                return batch, self.needed_bytes(batch)
+            needed = {key: self.needed_bytes(Batch(keys=[key])) for key in batch.keys if key in self.todo}
+            large = Batch(keys=[key for key, own in needed.items() if own > self.memory_bytes])
+            if large.keys:
+                return large, max(needed.values())
         return None
 
     def done(self, batch: Batch, keys: Iterable[str]) -> None:
         """These steps of a batch are in the store now; the batch is still running."""
         there = set(keys)
         batch.keys = [key for key in batch.keys if key not in there]
+        self.todo -= there
         for key in there:
-            self.todo.discard(key)
             self.skipped.pop(key, None)
             self._arrived(key)
 
@@ -160,9 +161,14 @@ class Schedule:
         """
         gone = [key for key in dict.fromkeys(keys) if key not in self.todo]
         again = [key for key in gone if key not in self.failed and key not in self.skipped]
+        if not gone:
+            return []
         self.todo.update(again)
         for key in again:
             self._add(Batch(keys=[key]))
+        ready, self._ready = self._ready, []
+        for _, _, batch in sorted(ready, key=lambda entry: entry[:2]):
+            self._add(batch)
         for key in gone:
             if key in self.skipped:
                 self._skip_after(key, self.skipped[key])
@@ -187,18 +193,16 @@ class Schedule:
         return max((self.estimates.memory_bytes(step, self.graph.env_of(step)) for step in steps), default=0)
 
     def _add(self, batch: Batch) -> None:
-        batch.priority = max(self._path(key) for key in batch.keys)
+        """What is left to be done of a batch waits for its inputs, or is ready."""
+        batch.keys = [key for key in batch.keys if key in self.todo]
+        if not batch.keys:
+            return
+        batch.priority = max(self._paths.get(key, UNKNOWN_SECONDS) for key in batch.keys)
         batch.waits_for = self._missing_inputs(batch.keys)
         for key in batch.waits_for:
             self._waiting.setdefault(key, []).append(batch)
         if not batch.waits_for:
-            self._push(batch)
-
-    def _push(self, batch: Batch) -> None:
-        heapq.heappush(self._ready, (-batch.priority, next(self._order), batch))
-
-    def _path(self, key: str) -> float:
-        return self._paths.get(key, UNKNOWN_SECONDS)
+            heapq.heappush(self._ready, (-batch.priority, next(self._order), batch))
 
     def _missing_inputs(self, keys: Iterable[str]) -> set[str]:
         return {before.key for key in keys for before in self.graph.steps[key].inputs} & self.todo
@@ -216,15 +220,15 @@ class Schedule:
                 readers = set(self.graph.readers[gone])
                 batch.keys = [key for key in batch.keys if key in self.todo and key not in readers]
                 batch.waits_for &= self._missing_inputs(batch.keys)
-                if not batch.waits_for and batch.keys:
-                    self._push(batch)
+                if not batch.waits_for:
+                    self._add(batch)
 
     def _arrived(self, key: str) -> None:
         for batch in self._waiting.pop(key, []):
             if key in batch.waits_for:
                 batch.waits_for.discard(key)
-                if not batch.waits_for and batch.keys:
-                    self._push(batch)
+                if not batch.waits_for:
+                    self._add(batch)
 
     def _fitting(self, looked: Sequence[Entry]) -> Sequence[Entry]:
         if self.memory_bytes is None:

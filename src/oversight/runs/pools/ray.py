@@ -222,7 +222,7 @@ class RayPool:
 
 
 def work(plan: str, keys: str) -> str:
-    """What a task does: steps by their keys; the answer is what `event_of` reads, plus nothing. All three are JSON."""
+    """What a task does: steps by their keys; the answer is what `event_of` reads; all three are JSON."""
     try:
         workshop = _workshop(plan)
         wanted: list[str] = json.loads(keys)
@@ -280,6 +280,8 @@ def _connect(ray: Any, address: str) -> bool:
     """Whether a Ray was started for this run, or found and joined; nothing where this process is connected already."""
     if ray.is_initialized():
         return False
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or address
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
         settings |= {"include_dashboard": False, "object_store_memory": OBJECT_BYTES}
