@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,8 +73,6 @@ def take(arguments: Sequence[str], *, threads: bool = True) -> Took:
         arguments: of `oversight`.
         threads: whether libraries are held to one thread.
     """
-    import time
-
     environment = {**os.environ, **(ONE_THREAD if threads else {}), "TOKENIZERS_PARALLELISM": "false"}
     began = time.perf_counter()
     before = os.times()

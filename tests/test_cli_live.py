@@ -12,6 +12,8 @@ import select
 import subprocess
 import sys
 import termios
+import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -145,7 +147,7 @@ def test_any_status_fits_the_terminal(status: Status, width: int, height: int) -
     lines = frame(status, terminal(width, height))
     assert len(lines) <= height - 1
     assert max(cell_len(line) for line in lines) <= width
-    assert all(line.isprintable() for line in lines)
+    assert not {char for line in lines for char in line if unicodedata.category(char) in ("Cc", "Zl", "Zp")}
 
 
 @settings(max_examples=40, deadline=None)
@@ -432,7 +434,7 @@ def test_a_frame_like_the_one_before_is_not_sent() -> None:
         before = sent(console)
         view.refresh()
         view.refresh()
-        assert sent(console) == before and "looking in the store" in before
+        assert sent(console) == before and "getting ready" in before
 
 
 def test_showing_draws_nothing_itself() -> None:
@@ -496,9 +498,9 @@ class Process:
 
     def read(self, until: str | None = None) -> str:
         """What is sent, until that is seen; None = the end."""
-        start = len(self.sent)
+        start, deadline = len(self.sent), time.monotonic() + 60
         while until is None or until not in self.sent[start:]:
-            assert select.select([self.leader], [], [], 60)[0], self.sent
+            assert select.select([self.leader], [], [], 60)[0] and time.monotonic() < deadline, self.sent
             try:
                 chunk = os.read(self.leader, 4096)
             except OSError:  # the other side is closed
@@ -562,7 +564,7 @@ def test_a_new_size_is_seen(process: Callable[..., Process]) -> None:
     script.tell(asdict(HALFWAY))
     script.read("students learn from weak labels")
     termios.tcsetwinsize(script.leader, (24, 40))
-    script.read("  run fail skip")
+    script.read(" skip\x1b")
     assert script.end()[0] == 0
 
 

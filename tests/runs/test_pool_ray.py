@@ -1,7 +1,8 @@
-"""Ray on this machine, with two cores and a GPU in name only; one cluster for the whole file."""
+"""Ray on this machine, with two cores and a GPU in name only; one cluster for most of the file."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -28,93 +29,20 @@ from oversight.runs.store import DirectoryStore
 
 ray = pytest.importorskip("ray", reason="needs Ray")
 
-TOY = '''
-import os
-import time
-from pathlib import Path
-
-import numpy as np
-
-from oversight.errors import InputError
-from oversight.runs.graph import Graph
-from oversight.runs.steps import Kind, Needs, Step
-from oversight.runs.store import Outcome
-
-
-def noted(document, what):
-    with open(document["log"], "a") as log:
-        log.write(f"{what} {os.getpid()}\\\\n")
-
-
-def draw(steps, inputs, document, tick):
-    noted(document, " ".join(step.name for step in steps))
-    draws = [np.random.default_rng(step.config["i"]).standard_normal(50) for step in steps]
-    return [Outcome(arrays={"x": x}, record={"mean": float(x.mean())}) for x in draws]
-
-
-def total(steps, inputs, document, tick):
-    noted(document, " ".join(step.name for step in steps))
-    return [Outcome(arrays={"x": sum(one.arrays["x"] for one in those)}) for those in inputs]
-
-
-def fragile(steps, inputs, document, tick):
-    """Waits to be killed, the first time."""
-    noted(document, "fragile")
-    first = Path(document["log"] + ".pid")
-    if not first.exists():
-        Path(document["log"] + ".new").write_text(str(os.getpid()))
-        os.rename(document["log"] + ".new", first)
-        time.sleep(600)
-    return [Outcome(record={"survived": True})]
-
-
-def faulty(steps, inputs, document, tick):
-    raise ValueError(f"row {steps[0].config['i']} has no label")
-
-
-def on_gpu(steps, inputs, document, tick):
-    began = time.time()
-    time.sleep(0.3)
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [Outcome(record={"seen": seen, "pid": os.getpid(), "began": began, "ended": time.time()})]
-
-
-KINDS = {
-    "draw": Kind(run=draw, batch=lambda step: step.config["i"] // 2),
-    "total": Kind(run=total),
-    "fragile": Kind(run=fragile),
-    "faulty": Kind(run=faulty),
-    "gpu": Kind(run=on_gpu, needs=lambda step, env: Needs(gpu=True)),
-}
-
-
-def step(kind, i, *inputs):
-    return Step(kind=kind, version=1, config={"i": i}, inputs=inputs, name=f"{kind}{i}")
-
-
-def build(document):
-    if document.get("refuses"):
-        raise InputError("tasks.jsonl, row 3: found no label, expected one")
-    draws = [step("draw", i + document.get("moved", 0)) for i in range(document.get("draws", 0))]
-    goals = [step("total", i, one, other) for i, (one, other) in enumerate(zip(draws[1:], draws))]
-    goals += [step(kind, i) for kind, n in document.get("others", {}).items() for i in range(n)]
-    return Graph(goals=tuple(goals), kinds=KINDS, env_of=lambda step: document)
-'''
+TOYS = Path(__file__).parent / "toys"
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a module that builds graphs, found by this process and by those of the cluster."""
-    folder = tmp_path_factory.mktemp("toy")
-    (folder / "ray_toy.py").write_text(TOY.replace("\\\\", "\\"))
+def toy() -> Iterator[None]:
+    """The folder with a module that builds graphs, found by this process and by those of the cluster."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        patch.setenv("PYTHONPATH", str(folder))
-        yield folder
+        patch.syspath_prepend(str(TOYS))
+        patch.setenv("PYTHONPATH", str(TOYS))
+        yield
 
 
 @pytest.fixture(scope="module")
-def cluster(toy: Path) -> Iterator[str]:
+def cluster(toy: None) -> Iterator[str]:
     """Address of a cluster to which this process is connected."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     handler = signal.getsignal(signal.SIGTERM)
@@ -148,7 +76,7 @@ def published(store: str) -> dict[str, tuple[bytes, dict[str, Any]]]:
     kept = DirectoryStore(store)
     return {
         key: ((kept.folder(key) / "arrays.safetensors").read_bytes(), kept.about(key, check=True)["record"])
-        for key in kept.keys()
+        for key in sorted(kept.keys())
     }
 
 
@@ -214,7 +142,7 @@ def test_steps_for_a_gpu_have_it_to_themselves_and_a_process_of_their_own(tmp_pa
     records = sorted((record for _, record in published(plan.store).values()), key=lambda record: record["began"])
     assert [record["seen"] for record in records] == ["0"] * 3
     assert len({record["pid"] for record in records}) == 3
-    assert all(one["ended"] <= other["began"] for one, other in zip(records, records[1:], strict=False))
+    assert all(one["ended"] <= other["began"] for one, other in itertools.pairwise(records))
 
 
 def test_memory_that_no_node_has_is_not_waited_for(tmp_path: Path, cluster: str) -> None:
@@ -263,7 +191,7 @@ def test_a_store_that_a_node_does_not_see_is_refused(
     """A path that means something else to each process, as a disk of its own does to each machine."""
     monkeypatch.chdir(tmp_path)
     plan = Blueprint(builder="ray_toy:build", document={}, store="store")
-    with pytest.raises(InputError, match="store store: node .* does not see it, expected a directory that all nodes"):
+    with pytest.raises(InputError, match=r"store store: node .* does not see it, expected a directory that all nodes"):
         RayPool(plan, cluster)
     assert list((tmp_path / "store" / "claims").iterdir()) == []
 
@@ -305,21 +233,30 @@ def test_a_store_that_cannot_be_written_breaks_the_pool(tmp_path: Path, cluster:
 
 
 @pytest.mark.slow
-def test_a_ray_of_its_own_is_ended_with_the_pool_and_says_nothing(tmp_path: Path, toy: Path) -> None:
+def test_a_ray_of_its_own_is_ended_with_the_pool_and_says_nothing_even_of_a_killed_process(
+    tmp_path: Path, toy: None
+) -> None:
     program = (
-        "import signal, sys\n"
+        "import os, signal, sys, threading, time\n"
+        "from pathlib import Path\n"
         "from oversight.runs.drive import Drive\n"
         "from oversight.runs.pools.pool import Blueprint\n"
         "from oversight.runs.pools.ray import RayPool\n"
         "from oversight.runs.store import DirectoryStore\n"
         "def ours(*_): ...\n"
+        "def kill():\n"
+        "    pid = Path(sys.argv[1] + '.pid')\n"
+        "    while not pid.exists(): time.sleep(0.02)\n"
+        "    os.kill(int(pid.read_text()), signal.SIGKILL)\n"
         "signal.signal(signal.SIGTERM, ours)\n"
-        "plan = Blueprint(builder='ray_toy:build', document={'draws': 4, 'log': sys.argv[1]}, store=sys.argv[2])\n"
+        "threading.Thread(target=kill).start()\n"
+        "document = {'draws': 4, 'others': {'fragile': 1}, 'log': sys.argv[1]}\n"
+        "plan = Blueprint(builder='ray_toy:build', document=document, store=sys.argv[2])\n"
         "pool = RayPool(plan, sys.argv[3])\n"
         "summary = Drive(plan.build(), store=DirectoryStore(plan.store), pool=pool).run()\n"
         "import ray\n"
         "assert signal.getsignal(signal.SIGTERM) is ours\n"
-        "assert len(summary.made) == 7 and not summary.failed and not ray.is_initialized()\n"
+        "assert len(summary.made) == 8 and not summary.failed and not ray.is_initialized()\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "log"), str(tmp_path / "store"), "local"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -345,59 +282,10 @@ def test_a_running_cluster_is_joined_and_goes_on(tmp_path: Path, cluster: str) -
     assert len(driven(plan, RayPool(plan, cluster)).made) == 5
 
 
-NODE_DIES = """
-import os, sys, threading, time
-from pathlib import Path
-from ray.cluster_utils import Cluster
-from oversight.runs.pools.pool import Blueprint, Died, Order, Reported
-from oversight.runs.pools.ray import RayPool
-
-log, store = sys.argv[1:]
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-large = cluster.add_node(num_cpus=1, memory=4 * 2**30)
-small = cluster.add_node(num_cpus=1, memory=2**29)
-cluster.wait_for_nodes()
-document = {"others": {"fragile": 1, "draw": 1}, "log": log}
-plan = Blueprint(builder="ray_toy:build", document=document, store=store)
-keys = {step.kind: key for key, step in plan.build().steps.items()}
-pool = RayPool(plan, cluster.address)
-orders = {"ray 1": "fragile", "ray 2": "draw"}
-
-
-def start(worker):
-    pool.start(worker, Order(keys=(keys[orders[worker]],), memory_bytes=3 * 2**30))
-
-
-def gather(kind):
-    found = {}
-    while len(found) < 2:
-        pool.idle()
-        for event in pool.wait(0.2):
-            assert isinstance(event, kind), event
-            found[event.worker] = event
-    return found
-
-
-assert pool.size == 2
-start("ray 1")
-while not Path(log + ".pid").exists():
-    time.sleep(0.02)
-start("ray 2")
-cluster.remove_node(large, allow_graceful=False)
-print("toy:", {worker: event.reason.partition(":")[0] for worker, event in sorted(gather(Died).items())})
-assert pool.size == 1
-for worker in orders:
-    start(worker)
-print("toy:", sum(len(event.report.made) for event in gather(Reported).values()))
-pool.close()
-cluster.shutdown()
-"""
-
-
 @pytest.mark.slow
-def test_what_ran_on_a_dead_node_or_waited_for_it_is_done_on_another(tmp_path: Path, toy: Path) -> None:
+def test_what_ran_on_a_dead_node_or_waited_for_it_is_done_on_another(tmp_path: Path, toy: None) -> None:
     """Two nodes on this machine; only the one that dies has the memory that both steps ask for."""
-    command = [sys.executable, "-c", NODE_DIES, str(tmp_path / "log"), str(tmp_path / "store")]
+    command = [sys.executable, str(TOYS / "ray_node_dies.py"), str(tmp_path / "log"), str(tmp_path / "store")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert ended.returncode == 0, ended.stderr
     died, made = (line for line in ended.stdout.splitlines() if line.startswith("toy: "))

@@ -1,4 +1,4 @@
-"""Jobs are real processes where the cluster is this machine; of SLURM itself its programs' side of the talk is played."""
+"""Jobs are real processes of this machine; of SLURM itself only what its programs are told is looked at."""
 
 from __future__ import annotations
 

@@ -50,13 +50,13 @@ def view_lines(title: str, status: Status | None, console: Console, *, age: floa
     width, height = console.size
     page = _Page(width, console)
     if status is None:
-        return [page.fitted([(page.plain(title), "bold"), (": looking in the store", "")])]
+        return [page.fitted([(page.plain(title), "bold"), (": getting ready", "")])]
     head = [*_overall(page, title, status), *_times(page, status, age)]
     note = [page.fitted([(part, "bold")]) for part in textwrap.wrap(page.plain(status.note), width)[:MOST_NOTES]]
     left = max(height - 1 - len(head) - len(note), 0)
     kinds, n_workers = _known_first(status.total), len(status.workers)
     n_lines = min(n_workers, MOST_WORKERS) + (n_workers > MOST_WORKERS)
-    table = min(1 + min(len(kinds), MOST_KINDS), left - min(n_lines, left // 3)) if kinds else 0
+    table = min(1 + min(len(kinds), MOST_KINDS), left - min(n_lines, max(left // 3, 1))) if kinds else 0
     table = table if table > 1 else 0
     lines = [*head, *_table(page, status, kinds, table), *_workers(page, status.workers, left - table, age), *note]
     return lines[: max(height - 1, 1)]

@@ -187,7 +187,7 @@ class Drive:
         while (large := self.schedule.too_large()) is not None:
             batch, needed = large
             reason = f"it needs about {_gigabytes(needed)}, more than the {_gigabytes(self.schedule.memory_bytes or 0)}"
-            self._failed(dict.fromkeys(batch.keys, Fault(error=f"{reason} of memory it may take")), batch=None)
+            self._failed(dict.fromkeys(batch.keys, Fault(error=f"{reason} of memory that it may take (--memory)")), batch=None)
         if self.schedule.waiting_for_others:
             time.sleep(LOOK_AGAIN_SECONDS / 10)
 

@@ -35,7 +35,11 @@ NODE_SECONDS = 60.0
 REFRESH_SECONDS = 2.0
 LOOKS, LOOK_SECONDS = 20, 0.25
 SHOWN = 200
-SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what Ray would write of dead processes into the live view
+}
 GONE = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "ObjectLostError", "TaskCancelledError")
 
 
