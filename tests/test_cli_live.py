@@ -403,7 +403,8 @@ def test_frames_replace_each_other_and_nothing_is_left_behind() -> None:
             view.refresh()
         screen.feed(sent(console))
         shown = screen.shown
-    assert shown == ["before", *(line.rstrip() for line in page(status))]
+    timeless = [re.sub(r"\d+:\d\d", "", line) for line in shown]
+    assert timeless == ["before", *(re.sub(r"\d+:\d\d", "", line).rstrip() for line in page(status))]
     screen = Screen(80)
     screen.feed(sent(console))
     assert screen.shown == ["before"]
@@ -742,9 +743,9 @@ DRY: dict[str, Any] = {
             "memory_bytes": memory,
         }
         for kind, steps, asked, done, time, memory in (
-            ("features", 12, 360, 12, 0.0, None),
             ("teach", 1480, 3960, 100, 372.0, 1_200_000_000),
             ("judge", 8, 8, 0, None, None),
+            ("features", 12, 360, 12, 0.0, None),
         )
     ],
     "steps": 1500,

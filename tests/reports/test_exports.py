@@ -110,9 +110,10 @@ def test_an_ending_without_a_format_is_refused(name: str, tmp_path: Path) -> Non
 
 
 def test_texts_of_every_language_are_written_as_utf_8(tmp_path: Path) -> None:
-    result = one(strong_model="学生", task="\ud800")
-    for kind in ("html", "md"):
+    result = one(strong_model="学生", method="\ud800")
+    for kind in ("html", "md", "csv", "json"):
         assert "学生" in result.report(tmp_path / f"r.{kind}").read_text("utf-8")
+    assert json.loads((tmp_path / "r.json").read_text("utf-8"))["studies"][0]["method"] == "\ud800"
 
 
 def test_a_big_grid_gives_the_same_numbers_in_every_text() -> None:

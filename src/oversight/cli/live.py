@@ -203,7 +203,9 @@ def print_dry_run(numbers: Mapping[str, Any]) -> None:
     tasks = ", ".join(clean(task) for task in numbers["tasks"])
     studies = f"{numbers['studies']:,} {'study' if numbers['studies'] == 1 else 'studies'}"
     everything = {**numbers, "label": "all", "to_do": numbers["steps"] - numbers["done"], "memory_bytes": None}
-    rows = [_dry_row(one) for one in (*numbers["kinds"], everything)]
+    order = {kind: i for i, kind in enumerate(KINDS)}
+    kinds = sorted(numbers["kinds"], key=lambda one: order.get(one["kind"], len(order)))
+    rows = [_dry_row(one) for one in (*kinds, everything)]
     rows[-1][-1] = ""
     widths = [max(len(text) for text in column) for column in zip(DRY_HEADS, *rows, strict=True)]
     table = ["  ".join(_cell(i, text, widths[i]) for i, text in enumerate(row)).rstrip() for row in (DRY_HEADS, *rows)]

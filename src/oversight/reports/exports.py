@@ -76,7 +76,7 @@ def format_of(path: Path) -> str:
 
 
 def as_bytes(result: Result, kind: str) -> bytes:
-    """The content of a report in one of FORMATS; texts in UTF-8. Same result, same bytes."""
+    """The content of a report in one of FORMATS; texts in UTF-8, lone surrogates escaped. Same result, same bytes."""
     if kind in IMAGES:
         from oversight.reports.figures import as_image
 
@@ -84,8 +84,8 @@ def as_bytes(result: Result, kind: str) -> bytes:
     if kind == "html":
         from oversight.reports.html import as_page
 
-        return as_page(result).encode()
-    return as_text(result, kind).encode()
+        return as_page(result).encode(errors="backslashreplace")
+    return as_text(result, kind).encode(errors="backslashreplace")
 
 
 def as_text(result: Result, kind: str) -> str:

@@ -105,7 +105,9 @@ def main_tables(result: Result) -> Raw:
     if not is_many(result):
         return main_table(result)
     parts = [(sheet.heading, replace(result, studies=_in_order(sheet, result))) for sheet in sheets(result)]
-    return join([details(f"{heading}: scores of all {len(part.studies)} studies", main_table(part)) for heading, part in parts])
+    return join(
+        [details(f"{heading}: scores of all {len(part.studies)} studies", main_table(part)) for heading, part in parts]
+    )
 
 
 def _in_order(sheet: Sheet, result: Result) -> tuple[Study, ...]:

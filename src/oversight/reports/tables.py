@@ -113,7 +113,7 @@ def _places(result: Result, named: Sequence[str]) -> list[tuple[str, str]]:
     if not result.studies:
         return []
     first = result.studies[0]
-    found = [("task", first.task)] if "task" not in named else []
+    found = [("task", clean(first.task))] if "task" not in named else []
     return [*found, ("test set", clean(first.test))] if "test" not in named and first.test != "test" else found
 
 
