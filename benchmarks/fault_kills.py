@@ -19,6 +19,7 @@ from oversight.runs.store import DirectoryStore
 
 STARTING_UP, STARTUP_SECONDS, MOST_DELAY = 0.15, 1.0, 0.15
 AIMED_STEPS = 40
+PACE = 1.6
 GRID = """
 tasks = ["reviews"]
 supervisors = ["bow", "minilm@0"]
@@ -63,7 +64,7 @@ def wait_a_while(toy: Toy, driver: Driver, draw: random.Random, left: int) -> bo
         until(lambda: not driver.running(), draw.uniform(0, STARTUP_SECONDS))
         return driver.running()
     there = len(toy.keys())
-    wanted = there + int(draw.uniform(0, 2 * (toy.steps - there) / left))
+    wanted = there + int(draw.uniform(0, PACE * (toy.steps - there) / left))
     until(lambda: not driver.running() or published(toy) >= wanted)
     until(lambda: not driver.running(), draw.uniform(0, MOST_DELAY))
     return driver.running()
@@ -126,7 +127,7 @@ def real(place: Path, *, kills: int, seed: int) -> str:
     while done < kills:
         there = len(list(store.keys()))
         driver = start(plan, store, place)
-        wanted = there + int(draw.uniform(0, 2 * (total - there) / (kills - done)))
+        wanted = there + int(draw.uniform(0, PACE * (total - there) / (kills - done)))
         until(lambda driver=driver, wanted=wanted: not driver.running() or len(list(store.keys())) >= wanted)
         time.sleep(draw.uniform(0, 0.5))
         if not driver.running():

@@ -106,9 +106,10 @@ def stand_in_task(name: str, n_train: int, n_test: int) -> Task:
 def arms(sizes: Sequence[str]) -> tuple[Arm, ...]:
     """Every supervisor with every student at least as large, by every method."""
     students = {size: StandIn(name=size) for size in sizes}
+    supervisors = {size: (Trained(student),) for size, student in students.items()}
     methods = {name: METHODS[name]() for name in METHOD_NAMES}
     return tuple(
-        Arm(supervisors=(Trained(students[weak]),), student=students[strong], method=method, method_name=name)
+        Arm(supervisors=supervisors[weak], student=students[strong], method=method, method_name=name)
         for i, weak in enumerate(sizes)
         for strong in sizes[i:]
         for name, method in methods.items()

@@ -100,14 +100,14 @@ def load_student(spec: str | Student, options: ModelOptions = AS_IS) -> Student:
     return student_in(Path(), spec, options)
 
 
-def student_in(folder: Path, spec: str | Student, options: ModelOptions) -> Student:
-    """`load_student`, where a relative directory starts from `folder`."""
+def student_in(folder: Path, spec: str | Student, options: ModelOptions, *, here: bool = True) -> Student:
+    """`load_student`, where a relative directory starts from `folder`; `here`: it is to work on this machine."""
     if not isinstance(spec, str):
         return spec
     if spec.startswith("labels:"):
         raise InputError(f"model '{spec}': answers from a file can supervise, but cannot be trained")
     name = parse_model(spec, folder=folder)
-    _check_machine(options)
+    _check_machine(options, here=here)
     if name.base == "bow":
         if name.depth is not None or name.pool or name.revision:
             raise InputError(f"model '{spec}': bow has no depth, pooling or revision")
@@ -159,12 +159,12 @@ def _check_unset(spec: str, options: ModelOptions) -> None:
         raise InputError(f"model '{spec}': it has no penalties, layers or pooling to set, which are for networks")
 
 
-def _check_machine(options: ModelOptions) -> None:
+def _check_machine(options: ModelOptions, *, here: bool) -> None:
     if options.precision not in PRECISIONS:
         raise InputError(f"--precision: found {options.precision}, expected {', '.join(PRECISIONS)}")
     if not DEVICE.fullmatch(options.device):
         raise InputError(f"--device: found {options.device}, expected auto, cpu or cuda")
-    if options.device.startswith("cuda"):
+    if here and options.device.startswith("cuda"):
         import torch
 
         if not torch.cuda.is_available():

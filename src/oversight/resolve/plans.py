@@ -106,13 +106,17 @@ def from_document(document: Mapping[str, Any]) -> SweepPlan:
     return _overridden(parse(text, name=name, folder=folder, file=f"plan {name}"), document["overrides"])
 
 
-def setups(plan: SweepPlan) -> list[Setup]:
+def setups(plan: SweepPlan, *, here: bool = True) -> list[Setup]:
     """A study for every task that has arms: everything named is found and checked, nothing is computed or written.
+
+    Args:
+        plan: what is asked for.
+        here: whether the networks are to work on this machine, which must then have the device asked for.
 
     Raises:
         InputError: one line with what is wrong, and where in the plan it was named.
     """
-    load = _Loader(plan)
+    load = _Loader(plan, here)
     made: list[Setup] = []
     for task in plan.tasks:
         cells = plan.cells(task)
@@ -128,6 +132,7 @@ class _Loader:
     """What a plan names, loaded once and shared between arms and tasks where nothing differs."""
 
     plan: SweepPlan
+    here: bool
     students: list[tuple[str, ModelOptions, Student]] = field(default_factory=list[tuple[str, ModelOptions, Student]])
     methods: dict[str, Method | OracleMethod] = field(default_factory=dict[str, Method | OracleMethod])
 
@@ -180,7 +185,7 @@ class _Loader:
             if (known, same) == (name, options):
                 return student
         with _named(self.place("model", name) if name in self.plan.model_tables else self.place(f"{role}s")):
-            student = student_in(self.folder, name, options)
+            student = student_in(self.folder, name, options, here=self.here)
         self.students.append((name, options, student))
         return student
 
@@ -220,6 +225,8 @@ def _overridden(plan: SweepPlan, asked: Mapping[str, Any]) -> SweepPlan:
         changes["tasks"] = tuple(map(str, asked["tasks"]))
     if "seeds" in asked:
         changes["seeds"] = int(asked["seeds"])
+    if "machine" in asked:
+        changes["machine"] = dict(asked["machine"])
     return replace(plan, **changes)
 
 

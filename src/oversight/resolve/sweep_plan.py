@@ -8,10 +8,12 @@ from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
 
+from oversight.models.backbone import resolve_device, resolve_precision
 from oversight.resolve.models import ModelOptions, is_network
 from oversight.resolve.recipes import PROBE, takes_settings
 from oversight.tasks.columns import FIND, Columns
 
+AUTO, CPU = "auto", "cpu"
 SUPERVISOR, STUDENT, BOTH = "supervisor", "student", "both"
 ROLES = (SUPERVISOR, STUDENT)
 PROBES = ("penalties", "layers")
@@ -61,6 +63,8 @@ class SweepPlan:
         text: the TOML as it is.
         folder: absolute; what relative paths in the plan start from.
         overrides: `tasks` and `seeds` where something else was asked for than the text says.
+        machine: the `device`, and the `precision` of a processor, that `auto` stands for where another machine made
+            the plan: keys do not depend on which machine works.
         tasks, supervisors, students, methods: names, the sides of the grid.
         all_methods: whether `methods` was `all`, so that those which an arm cannot use are left out.
         train: how each role is trained.
@@ -81,6 +85,7 @@ class SweepPlan:
     text: str
     folder: str
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    machine: Mapping[str, str] = field(default_factory=dict[str, str])
     tasks: tuple[str, ...]
     supervisors: tuple[str, ...]
     students: tuple[str, ...]
@@ -119,11 +124,23 @@ class SweepPlan:
             settings = {**self.settings.get(BOTH, {}), **self.settings.get(role, {}), **settings}
         options: dict[str, Any] = {**self.options, **{key: value for key, value in given.items() if key in MODEL}}
         options.update(train=train, settings=settings)
-        return ModelOptions(**options)
+        return ModelOptions(**_meant(options, self.machine))
 
     def document(self) -> dict[str, Any]:
-        """All that another process needs to make the same plan again, ready for JSON."""
-        return {"text": self.text, "folder": self.folder, "name": self.name, "overrides": dict(self.overrides)}
+        """All that another process needs to make the same plan again, on another machine too; ready for JSON."""
+        machine = self.machine or {"device": resolve_device(AUTO), "precision": resolve_precision(AUTO, CPU)}
+        overrides = {**self.overrides, "machine": dict(machine)}
+        return {"text": self.text, "folder": self.folder, "name": self.name, "overrides": overrides}
+
+
+def _meant(options: Mapping[str, Any], machine: Mapping[str, str]) -> dict[str, Any]:
+    """Options with `auto` as the machine that made the plan understood it."""
+    found = dict(options)
+    if machine and found.get("device", AUTO) == AUTO:
+        found["device"] = machine["device"]
+    if machine and found.get("precision", AUTO) == AUTO and found.get("device") == CPU:
+        found["precision"] = machine["precision"]
+    return found
 
 
 def train_of(train: Mapping[str, str], tables: Mapping[str, Mapping[str, Any]], role: str) -> str:

@@ -24,18 +24,22 @@ BUILDER = "oversight.resolve.sweeps:graph_of"
 GPUS = Path("/proc/driver/nvidia/gpus")
 
 
-def load_campaign(plan: SweepPlan) -> Campaign:
+def load_campaign(plan: SweepPlan, *, here: bool = True) -> Campaign:
     """Everything that a plan names is found and checked; nothing is computed or written.
+
+    Args:
+        plan: what is asked for.
+        here: whether the networks are to work on this machine.
 
     Raises:
         InputError: one line on what is wrong.
     """
-    return plan_studies(setups(plan), keep_models=plan.keep_models)
+    return plan_studies(setups(plan, here=here), keep_models=plan.keep_models)
 
 
 def graph_of(document: Mapping[str, Any]) -> Graph:
     """The graph that another process was given as a plan's document."""
-    return load_campaign(from_document(dict(document))).graph
+    return load_campaign(from_document(dict(document)), here=False).graph
 
 
 def load_pool(
@@ -143,7 +147,7 @@ def run_plan(
     """`sweep` with everything that the command line can ask for; see `run_sweep` and `load_pool`."""
     pool = load_pool(plan, store, workers=workers, ray=ray, gpu_share=gpu_share)
     return run_sweep(
-        load_campaign(plan),
+        load_campaign(plan, here=ray is None),
         title=f"sweep {plan.name}",
         store=store,
         pool=pool,
