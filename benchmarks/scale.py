@@ -5,9 +5,9 @@
 The graph is the real one, built by `plan_studies` from 22 stand-in tasks and 7 stand-in students (its size depends on
 neither). It is handed out by the real `Schedule` to simulated workers. Seconds of a step are computed, not measured:
 
-    step = overhead + weights / read rate + operations / (utilisation * peak * GPUs * together) + checkpoints / write rate
+    step = overhead + weights / read rate + operations / (utilisation * peak * GPUs * together) + written / write rate
 
-with the operations of `models/finetune/size.py` (training, the comparisons with validation rows, predictions). The
+where checkpoints and finished weights are written, with the operations of `models/finetune/size.py` (training, the comparisons with validation rows, predictions). The
 store is filled with as many small results as the plan would leave, and listed. Rows, tokens, rates and utilisation are
 assumptions that the output names.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 import os
 import platform
 import random
@@ -28,9 +27,8 @@ import tempfile
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import scale_paper as paper
 
@@ -48,7 +46,7 @@ OVERHEAD_SECONDS, READ_RATE, TOGETHER = 30.0, 2e9, 0.85
 CHECKPOINT_BYTES, SMALL_STEP_SECONDS = 16, 3.0
 RECORD_BYTES = {"supervise": 6e3, "teach": 6e3, "ceiling": 6e3, "score": 18e3, "rows": 1e3}
 TEXT_BYTES, COMPRESSED = 4.5, 0.4
-BEATS, OPERATIONS, NFS_SECONDS = 6.0, 8, 1e-3
+BEAT_SECONDS = 6.0
 WARM = 16
 
 
@@ -117,7 +115,6 @@ class Played:
     driver: float = 0.0
     handed: int = 0
     slowest: float = 0.0
-    ends: list[float] = field(default_factory=list[float])
 
 
 def play(graph: Graph, seconds: Mapping[str, float], workers: int, *, known: bool) -> Played:
@@ -182,15 +179,23 @@ def critical_path(graph: Graph, seconds: Mapping[str, float]) -> tuple[float, li
     return max(total.values()), path[::-1]
 
 
-def counted(campaign: Campaign, seconds: float) -> list[str]:
+def own_steps(campaign: Campaign) -> list[Step]:
+    """The steps of every study, as often as a study needs them."""
+    graph = campaign.graph
+    alone = [Graph(goals=(one.step,), kinds=graph.kinds, env_of=graph.env_of) for one in campaign.scored]
+    return [step for one in alone for step in one.steps.values()]
+
+
+def counted(campaign: Campaign, cost: Cost, seconds: float) -> list[str]:
     """Steps by kind, asked for and distinct."""
     graph = campaign.graph
     distinct = Counter(step.kind for step in graph.steps.values())
-    asked: Counter[str] = Counter()
-    for one in campaign.scored:
-        asked.update(
-            step.kind for step in Graph(goals=(one.step,), kinds=graph.kinds, env_of=graph.env_of).steps.values()
-        )
+    every = own_steps(campaign)
+    asked = Counter(step.kind for step in every)
+    apart, shared = (
+        sum(cost.gpu_seconds(*what) for step in steps if (what := fit_of(campaign, step)) is not None) / 3600
+        for steps in (every, graph.steps.values())
+    )
     rows = [f"| {kind} | {asked[kind]:,} | {n:,} |" for kind, n in sorted(distinct.items(), key=lambda one: -one[1])]
     return [
         f"{len(campaign.scored):,} studies; planned in {seconds:.1f} CPU s from tasks of a few rows.",
@@ -199,6 +204,7 @@ def counted(campaign: Campaign, seconds: float) -> list[str]:
         "|---|---|---|",
         *rows,
         f"| all | {sum(asked.values()):,} | {sum(distinct.values()):,} |",
+        f"| GPU hours of the fits | {apart:,.0f} | {shared:,.0f} |",
     ]
 
 
@@ -254,7 +260,7 @@ def schedule_lines(cost: Cost, campaign: Campaign) -> list[str]:
                     f"| {gpus} | {together} | {'known' if known else 'first run'} | {shown(ran.makespan)} "
                     f"| {ran.busy * together / 3600:,.0f} | {ran.busy / (workers * ran.makespan):.1%} "
                     f"| {shown(work / workers)} | {shown(path)} | {ran.driver:.1f} | {1e3 * ran.slowest:.1f} "
-                    f"| {ran.handed / ran.makespan:.2g} | {workers / BEATS:.2g} |"
+                    f"| {ran.handed / ran.makespan:.2g} | {workers / BEAT_SECONDS:.2g} |"
                 )
     seconds = {key: cost.seconds(what[key], 1) for key in graph.steps}
     _, path = critical_path(graph, seconds)
@@ -342,7 +348,7 @@ def store_lines(campaign: Campaign, n: int, folder: Path) -> list[str]:
 
 
 def planning_lines(tasks: Sequence[paper.Task]) -> list[str]:
-    """What every worker pays to build the graph when tasks have their real numbers of rows, texts but for their words."""
+    """What every worker pays to build the graph when tasks have their real numbers of rows."""
     name, (n, n_test, _) = max(paper.TASKS.items(), key=lambda one: one[1][0] + one[1][1])
     task = paper.stand_in_task(name, n, n_test)
     began = time.process_time()
@@ -354,9 +360,19 @@ def planning_lines(tasks: Sequence[paper.Task]) -> list[str]:
     rows = sum(one[0] + one[1] for one in paper.TASKS.values())
     whole = len(tasks) * small + (large - small) * rows / (n + n_test)
     return [
-        f"With real numbers of rows: {large:.1f} CPU s for the largest task ({n + n_test:,} rows), {small:.2f} for one of "
-        f"few rows; so about {whole:.0f} s for all {rows:,} rows, in the driver and once in every worker process."
+        f"With real numbers of rows: {large:.1f} CPU s for the largest task ({n + n_test:,} rows), {small:.2f} for one "
+        f"of few rows; so about {whole:.0f} s for all {rows:,} rows, in the driver and once in every worker process."
     ]
+
+
+def assumptions(cost: Cost) -> str:
+    """Where this ran, and what is not measured."""
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()}, python {platform.python_version()}. Assumed: "
+        f"{cost.utilisation:.0%} of {PEAK / 1e12:.0f} TFLOP/s (bf16, dense, of an H100 or H200), {OVERHEAD_SECONDS:.0f} s "
+        f"around a step, weights read at {READ_RATE / 1e9:.0f} GB/s and written at {cost.write_rate / 1e9:.0f} GB/s, "
+        f"{TOGETHER:.0%} of the speed of each GPU when 4 work together, a checkpoint every {cost.every / 60:.0f} minutes."
+    )
 
 
 def parse() -> argparse.Namespace:
@@ -373,18 +389,15 @@ def main() -> None:
     began = time.process_time()
     tasks = [paper.stand_in_task(name, 160, 80) for name in paper.TASKS]
     campaign = paper.campaign(tasks)
-    groups = len(campaign.graph.groups)
+    _ = campaign.graph.groups
     planned = time.process_time() - began
     with tempfile.TemporaryDirectory() as name:
         fits = paper.Fits(students=paper.networks(Path(name)))
         cost = Cost(fits=fits, utilisation=arguments.utilisation, write_rate=arguments.write_rate)
         in_store, n = byte_lines(cost, campaign)
         lines = [
-            f"{os.cpu_count()} cores, {platform.machine()}, python {platform.python_version()}. Assumed: "
-            f"{arguments.utilisation:.0%} of {PEAK / 1e12:.0f} TFLOP/s (bf16, dense, H100 or H200), {OVERHEAD_SECONDS:.0f} s "
-            f"around a step, weights read at {READ_RATE / 1e9:.0f} GB/s and written at {arguments.write_rate / 1e9:.0f} GB/s, "
-            f"{TOGETHER:.0%} of the speed when 4 GPUs work together, a checkpoint every {cost.every / 60:.0f} minutes.",
-            *("", "### Steps", "", *counted(campaign, planned), "", f"{groups:,} groups. ", *planning_lines(tasks)),
+            assumptions(cost),
+            *("", "### Steps", "", *counted(campaign, cost, planned), "", *planning_lines(tasks)),
             *("", "### Fits", "", *model_lines(cost, campaign)),
             *("", "### Handed out", "", *schedule_lines(cost, campaign)),
             *("", "### In the store", "", *in_store),

@@ -27,8 +27,8 @@ METHOD_NAMES = ("naive", "confidence")
 WEAK, TRANSFER, VALIDATION, HELD_OUT = 0.45, 0.45, 0.10, 0.10
 SUPERVISOR, STUDENT = "supervisor", "student"
 
-# Rows to learn from and to test, at most 20,000 and 10,000, and mean tokens of a text: rounded from what is known of the
-# public sets as pairs of question and answer, balanced; tokens are guesses. Everything below scales with them.
+# Rows to learn from and to test, at most 20,000 and 10,000, and mean tokens of a text: rounded from what is known of
+# the public sets as pairs of question and answer, balanced; tokens are guesses. Everything below scales with them.
 TASKS: Mapping[str, tuple[int, int, int]] = {
     "boolq": (7_000, 2_400, 140),
     "cosmos_qa": (20_000, 6_000, 110),
