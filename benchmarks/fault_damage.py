@@ -129,4 +129,3 @@ def mend(toy: Toy, key: str, draw: random.Random, missing: bool, case: str) -> N
     run_graph(Graph(goals=(wanted,), kinds=graph.kinds, env_of=graph.env_of), store=store)
     named = [line for line in store.damaged if line.startswith(key)]
     expect(len(named) == (0 if missing else 1) == len(store.damaged), f"{case}: reading named {store.damaged}")
-

@@ -19,7 +19,7 @@ from oversight.runs.store import DirectoryStore
 
 STARTING_UP, STARTUP_SECONDS, MOST_DELAY = 0.15, 1.0, 0.15
 AIMED_STEPS = 40
-PACE = 1.6
+PACE = 1.3
 GRID = """
 tasks = ["reviews"]
 supervisors = ["bow", "minilm@0"]
@@ -118,7 +118,7 @@ def killed_at(toy: Toy, moment: str, nth: int, driver_too: bool, expected: Mappi
 
 
 def real(place: Path, *, kills: int, seed: int) -> str:
-    """`oversight sweep` on reviews: bags of words and probes on MiniLM, killed and resumed, against an undisturbed run."""
+    """`oversight sweep` on reviews: bags of words and probes on MiniLM, killed and resumed, against one undisturbed."""
     plan, draw = place / "grid.toml", random.Random(seed)
     plan.write_text(GRID)
     calm, store = DirectoryStore(place / "calm-real"), DirectoryStore(place / "real")
@@ -179,4 +179,3 @@ def numbers(content: Any) -> Iterator[float]:
             yield from numbers(one)
     elif isinstance(content, int | float):
         yield float(content)
-

@@ -7,14 +7,15 @@ neither). It is handed out by the real `Schedule` to simulated workers. Seconds 
 
     step = overhead + weights / read rate + operations / (utilisation * peak * GPUs * together) + written / write rate
 
-where checkpoints and finished weights are written, with the operations of `models/finetune/size.py` (training, the comparisons with validation rows, predictions). The
-store is filled with as many small results as the plan would leave, and listed. Rows, tokens, rates and utilisation are
-assumptions that the output names.
+where checkpoints and finished weights are written, with the operations of `models/finetune/size.py` (training, the
+comparisons with validation rows, predictions). The store is filled with as many small results as the plan would leave,
+and listed. Rows, tokens, rates and utilisation are assumptions that the output names.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import heapq
 import os
 import platform
@@ -38,64 +39,12 @@ from oversight.runs.schedule import Batch, Schedule
 from oversight.runs.steps import Step
 from oversight.runs.store import DirectoryStore
 from oversight.sealed import ARRAYS, RECORD, dump_json
-from oversight.studies.plan import Job
 from oversight.studies.weak_to_strong import Campaign
 
-PEAK, GPU_BYTES, USABLE = 989e12, 141e9, 0.9
-OVERHEAD_SECONDS, READ_RATE, TOGETHER = 30.0, 2e9, 0.85
-CHECKPOINT_BYTES, SMALL_STEP_SECONDS = 16, 3.0
 RECORD_BYTES = {"supervise": 6e3, "teach": 6e3, "ceiling": 6e3, "score": 18e3, "rows": 1e3}
 TEXT_BYTES, COMPRESSED = 4.5, 0.4
 BEAT_SECONDS = 6.0
 WARM = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Seconds of every step by the formula at the top.
-
-    Attributes:
-        fits: sizes by network, task and role.
-        utilisation: of the peak.
-        write_rate: bytes a second to the store, by one step.
-        every: seconds between two checkpoints.
-    """
-
-    fits: paper.Fits
-    utilisation: float
-    write_rate: float
-    every: float = 1800.0
-
-    def gpu_seconds(self, model: str, task: str, role: str) -> float:
-        """Of one fit, without what surrounds it."""
-        return self.fits.flops(model, task, role) / (self.utilisation * PEAK)
-
-    def checkpoint_seconds(self, model: str) -> float:
-        """Of writing one: weights, best weights and two moments of what is trained, in float32."""
-        task = next(iter(paper.TASKS))
-        return CHECKPOINT_BYTES * self.fits.size(model, task, paper.STUDENT).trained_parameters / self.write_rate
-
-    def seconds(self, what: tuple[str, str, str] | None, gpus: int) -> float:
-        """Of a fit (network, task, role), or of a step that fits nothing."""
-        if what is None:
-            return SMALL_STEP_SECONDS
-        model = what[0]
-        alone = self.gpu_seconds(*what) / (gpus * (TOGETHER if gpus > 1 else 1.0))
-        loading = 2 * self.fits.size(*what).parameters / READ_RATE
-        kept = 4 * self.fits.size(*what).trained_parameters / self.write_rate
-        return OVERHEAD_SECONDS + loading + alone + kept + int(alone // self.every) * self.checkpoint_seconds(model)
-
-
-def fit_of(campaign: Campaign, step: Step) -> tuple[str, str, str] | None:
-    """Network, task and role of a step that fits something."""
-    plan = campaign.graph.env_of(step)
-    job = plan.objects[step.key]
-    if not isinstance(job, Job):
-        return None
-    if job.supervisor is not None:
-        return job.supervisor.name, plan.task.name, paper.SUPERVISOR
-    assert job.student is not None
-    return job.student.name, plan.task.name, paper.STUDENT
 
 
 @dataclass(kw_only=True)
@@ -186,14 +135,14 @@ def own_steps(campaign: Campaign) -> list[Step]:
     return [step for one in alone for step in one.steps.values()]
 
 
-def counted(campaign: Campaign, cost: Cost, seconds: float) -> list[str]:
+def counted(campaign: Campaign, cost: paper.Cost, seconds: float) -> list[str]:
     """Steps by kind, asked for and distinct."""
     graph = campaign.graph
     distinct = Counter(step.kind for step in graph.steps.values())
     every = own_steps(campaign)
     asked = Counter(step.kind for step in every)
     apart, shared = (
-        sum(cost.gpu_seconds(*what) for step in steps if (what := fit_of(campaign, step)) is not None) / 3600
+        sum(cost.gpu_seconds(*what) for step in steps if (what := paper.fit_of(campaign, step)) is not None) / 3600
         for steps in (every, graph.steps.values())
     )
     rows = [f"| {kind} | {asked[kind]:,} | {n:,} |" for kind, n in sorted(distinct.items(), key=lambda one: -one[1])]
@@ -208,9 +157,9 @@ def counted(campaign: Campaign, cost: Cost, seconds: float) -> list[str]:
     ]
 
 
-def model_lines(cost: Cost, campaign: Campaign) -> list[str]:
+def model_lines(cost: paper.Cost, campaign: Campaign) -> list[str]:
     """What one fit of each network takes, and all of them."""
-    fits = Counter(what for step in campaign.graph.steps.values() if (what := fit_of(campaign, step)) is not None)
+    fits = Counter(what for step in campaign.graph.steps.values() if (what := paper.fit_of(campaign, step)) is not None)
     lines = [
         "| network | trained | on the GPU, GB | GPUs of 141 GB | fits | GPU h of a fit, mean (most) | GPU h of all "
         "| kept weights, GB | checkpoint, GB | writing it, s | share of the time at one a minute |",
@@ -226,7 +175,7 @@ def model_lines(cost: Cost, campaign: Campaign) -> list[str]:
             f"| {model} ({size.parameters / 1e9:.1f}e9) | {size.trained_parameters / 1e9:.2f}e9 "
             f"| {size.bytes_total / 1e9:.0f} | {gpus_for(size.bytes_total)} | {sum(own.values()):,} "
             f"| {all_hours / sum(own.values()):.2f} ({max(hours):.1f}) | {all_hours:,.0f} "
-            f"| {4 * size.trained_parameters / 1e9:.1f} | {CHECKPOINT_BYTES * size.trained_parameters / 1e9:.1f} "
+            f"| {4 * size.trained_parameters / 1e9:.1f} | {paper.CHECKPOINT_BYTES * size.trained_parameters / 1e9:.1f} "
             f"| {writing:.0f} | {writing / (60 + writing):.0%} |"
         )
     return lines
@@ -235,12 +184,12 @@ def model_lines(cost: Cost, campaign: Campaign) -> list[str]:
 def gpus_for(n_bytes: float) -> int:
     """The least power of two that holds so much, were all of it spread evenly."""
     n = 1
-    while n_bytes / n > USABLE * GPU_BYTES:
+    while n_bytes / n > paper.USABLE * paper.GPU_BYTES:
         n *= 2
     return n
 
 
-def schedule_lines(cost: Cost, campaign: Campaign) -> list[str]:
+def schedule_lines(cost: paper.Cost, campaign: Campaign) -> list[str]:
     """Makespans on 8 and 256 GPUs, in workers of one and of four."""
     lines = [
         "| GPUs | a worker has | estimates | makespan | GPU h | busy | work / workers | critical path "
@@ -248,7 +197,7 @@ def schedule_lines(cost: Cost, campaign: Campaign) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     graph = campaign.graph
-    what = {key: fit_of(campaign, step) for key, step in graph.steps.items()}
+    what = {key: paper.fit_of(campaign, step) for key, step in graph.steps.items()}
     for gpus in (8, 256):
         for together in (1, 4):
             seconds = {key: cost.seconds(what[key], together) for key in graph.steps}
@@ -278,11 +227,11 @@ def shown(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds:.0f} s"
 
 
-def byte_lines(cost: Cost, campaign: Campaign) -> tuple[list[str], int]:
+def byte_lines(cost: paper.Cost, campaign: Campaign) -> tuple[list[str], int]:
     """Bytes and files in the store by kind, and how many folders."""
     n_bytes, n_folders = Counter[str](), Counter[str]()
     for step in campaign.graph.steps.values():
-        what = fit_of(campaign, step)
+        what = paper.fit_of(campaign, step)
         task = campaign.graph.env_of(step).task.name
         n, n_test, tokens = paper.TASKS[task]
         rows = n_test + (n * (paper.TRANSFER + paper.VALIDATION) if step.kind == "supervise" else 0)
@@ -365,13 +314,28 @@ def planning_lines(tasks: Sequence[paper.Task]) -> list[str]:
     ]
 
 
-def assumptions(cost: Cost) -> str:
+def hashing_line(cost: paper.Cost) -> str:
+    """What it takes to know networks in local directories by their contents."""
+    content, began = bytes(1 << 28), time.process_time()
+    hashlib.sha256(content).digest()
+    rate = len(content) / (time.process_time() - began)
+    weights = sum(2 * cost.fits.size(model, "boolq", paper.STUDENT).parameters for model in paper.SHAPES)
+    return (
+        f"The seven networks in bfloat16 are {weights / 1e9:.0f} GB: as local directories they are hashed by every "
+        f"process that plans, {weights / rate:.0f} s at the {rate / 1e9:.1f} GB/s measured here; with a commit of the "
+        "Hub they are not."
+    )
+
+
+def assumptions(cost: paper.Cost) -> str:
     """Where this ran, and what is not measured."""
+    read, write = paper.READ_RATE / 1e9, cost.write_rate / 1e9
     return (
         f"{os.cpu_count()} cores, {platform.machine()}, python {platform.python_version()}. Assumed: "
-        f"{cost.utilisation:.0%} of {PEAK / 1e12:.0f} TFLOP/s (bf16, dense, of an H100 or H200), {OVERHEAD_SECONDS:.0f} s "
-        f"around a step, weights read at {READ_RATE / 1e9:.0f} GB/s and written at {cost.write_rate / 1e9:.0f} GB/s, "
-        f"{TOGETHER:.0%} of the speed of each GPU when 4 work together, a checkpoint every {cost.every / 60:.0f} minutes."
+        f"{cost.utilisation:.0%} of {paper.PEAK / 1e12:.0f} TFLOP/s (bf16, dense, of an H100 or H200), "
+        f"{paper.OVERHEAD_SECONDS:.0f} s around a step, weights read at {read:.0f} and written at {write:.0f} GB/s, "
+        f"{paper.TOGETHER:.0%} of the speed of each GPU when 4 work together, "
+        f"a checkpoint every {cost.every / 60:.0f} minutes."
     )
 
 
@@ -393,11 +357,11 @@ def main() -> None:
     planned = time.process_time() - began
     with tempfile.TemporaryDirectory() as name:
         fits = paper.Fits(students=paper.networks(Path(name)))
-        cost = Cost(fits=fits, utilisation=arguments.utilisation, write_rate=arguments.write_rate)
+        cost = paper.Cost(fits=fits, utilisation=arguments.utilisation, write_rate=arguments.write_rate)
         in_store, n = byte_lines(cost, campaign)
         lines = [
             assumptions(cost),
-            *("", "### Steps", "", *counted(campaign, cost, planned), "", *planning_lines(tasks)),
+            *("", "### Steps", "", *counted(campaign, cost, planned), "", *planning_lines(tasks), hashing_line(cost)),
             *("", "### Fits", "", *model_lines(cost, campaign)),
             *("", "### Handed out", "", *schedule_lines(cost, campaign)),
             *("", "### In the store", "", *in_store),

@@ -18,6 +18,8 @@ from oversight.models.finetune.recipe import Full, Lora, Machine
 from oversight.models.finetune.size import Size, estimate
 from oversight.models.finetune.student import FineTuned
 from oversight.models.student import Loss
+from oversight.runs.steps import Step
+from oversight.studies.plan import Job
 from oversight.studies.weak_to_strong import Arm, Campaign, Setup, plan_studies, seeds_of
 from oversight.supervision.supervisor import Trained
 from oversight.tasks.task import Rows, Task, content_id
@@ -65,6 +67,10 @@ SHAPES: Mapping[str, tuple[int, int, int, int, int]] = {
     "70B": (80, 8192, 28672, 64, 8),
 }
 ADAPTERS = ("32B", "70B")
+
+PEAK, GPU_BYTES, USABLE = 989e12, 141e9, 0.9
+OVERHEAD_SECONDS, READ_RATE, TOGETHER = 30.0, 2e9, 0.85
+CHECKPOINT_BYTES, SMALL_STEP_SECONDS = 16, 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,3 +179,51 @@ class Fits:
         predicted = n_test + (n * (TRANSFER + VALIDATION) if role == SUPERVISOR else 0)
         scored = seen * (min(recipe.evaluations, size.updates) + 1)
         return size.training_flops + size.prediction_flops * (scored + predicted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds of every step by the formula of scale.py.
+
+    Attributes:
+        fits: sizes by network, task and role.
+        utilisation: of the peak.
+        write_rate: bytes a second to the store, by one step.
+        every: seconds between two checkpoints.
+    """
+
+    fits: Fits
+    utilisation: float
+    write_rate: float
+    every: float = 1800.0
+
+    def gpu_seconds(self, model: str, task: str, role: str) -> float:
+        """Of one fit, without what surrounds it."""
+        return self.fits.flops(model, task, role) / (self.utilisation * PEAK)
+
+    def checkpoint_seconds(self, model: str) -> float:
+        """Of writing one: weights, best weights and two moments of what is trained, in float32."""
+        task = next(iter(TASKS))
+        return CHECKPOINT_BYTES * self.fits.size(model, task, STUDENT).trained_parameters / self.write_rate
+
+    def seconds(self, what: tuple[str, str, str] | None, gpus: int) -> float:
+        """Of a fit (network, task, role), or of a step that fits nothing."""
+        if what is None:
+            return SMALL_STEP_SECONDS
+        model = what[0]
+        alone = self.gpu_seconds(*what) / (gpus * (TOGETHER if gpus > 1 else 1.0))
+        loading = 2 * self.fits.size(*what).parameters / READ_RATE
+        kept = 4 * self.fits.size(*what).trained_parameters / self.write_rate
+        return OVERHEAD_SECONDS + loading + alone + kept + int(alone // self.every) * self.checkpoint_seconds(model)
+
+
+def fit_of(campaign: Campaign, step: Step) -> tuple[str, str, str] | None:
+    """Network, task and role of a step that fits something."""
+    plan = campaign.graph.env_of(step)
+    job = plan.objects[step.key]
+    if not isinstance(job, Job):
+        return None
+    if job.supervisor is not None:
+        return job.supervisor.name, plan.task.name, SUPERVISOR
+    assert job.student is not None
+    return job.student.name, plan.task.name, STUDENT

@@ -27,7 +27,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PRESET, LARGER = "probe-fast", 8
 PARTS = ("steps", "speed", "grid", "again")
 LONG = 0.5
-AIMS = {toy.INLINE: 3.0, toy.RAY: 10.0}
+AIMS: dict[str, float] = {toy.INLINE: 3.0, toy.RAY: 10.0}
 WORDS = {
     toy.IN_MEMORY: "in memory: no claims, no files",
     toy.ON_RAM_DISK: "this process, claims and files in /dev/shm, where a flush is free",
@@ -64,7 +64,7 @@ def log(text: str) -> None:
 
 
 @contextmanager
-def emptied(folder: Path) -> Iterator[Path]:
+def emptied(folder: Path) -> Generator[Path]:
     """A place for one measurement, removed afterwards."""
     place = Path(tempfile.mkdtemp(dir=folder)) / "store"
     try:
@@ -84,20 +84,22 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     from scipy.stats import t
 
     middle, n = statistics.fmean(values), len(values)
-    half = t.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.inf
+    half = float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.inf
     return middle, middle - half, middle + half
 
 
 def measure_steps(folder: Path, arguments: argparse.Namespace) -> list[str]:
     """Overhead per step, as lines of markdown."""
     n = arguments.steps
-    found: dict[str, Numbers] = {way: [] for way in WAYS}
-    starts: dict[str, Numbers] = {way: [] for way in found}
-    driver: dict[str, Numbers] = {way: [] for way in found}
+    found: dict[toy.Way, Numbers] = {way: [] for way in WAYS}
+    starts: dict[toy.Way, Numbers] = {way: [] for way in WAYS}
+    driver: dict[toy.Way, Numbers] = {way: [] for way in WAYS}
     alone: dict[str, Numbers] = {"publish": [], "claim": []}
-    skipped = {} if RAM_DISK.is_dir() else {toy.ON_RAM_DISK: "there is none"}
+    skipped: dict[toy.Way, str] = {} if RAM_DISK.is_dir() else {toy.ON_RAM_DISK: "there is none"}
     for _ in range(arguments.repeats):
-        for way in [one for one in WAYS if one not in skipped]:
+        for way in WAYS:
+            if way in skipped:
+                continue
             with emptied(RAM_DISK if way == toy.ON_RAM_DISK else folder) as place:
                 try:
                     took = toy.run_toy(way, place, n=n, length=20)

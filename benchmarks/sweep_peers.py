@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from oversight.runs.store import DirectoryStore
 
 COMMAND = [sys.executable, "-m", "oversight"]
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+ONE_THREAD: dict[str, str] = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 NOTHING, FEATURES, TRAINED = "nothing", "features", "trained"
 SHARED: dict[str, tuple[str, ...]] = {
     NOTHING: (),
@@ -103,7 +103,7 @@ def drawn(runs: Sequence[Run], n: int) -> list[Run]:
 
 
 @contextmanager
-def store_with(kinds: Sequence[str], of: Path, at: Path) -> Iterator[Path]:
+def store_with(kinds: Sequence[str], of: Path, at: Path) -> Generator[Path]:
     """A store that begins with the outcomes of these kinds from another one, linked; removed afterwards."""
     theirs = DirectoryStore(of)
     for key, record in theirs.records():

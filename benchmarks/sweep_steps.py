@@ -18,8 +18,12 @@ from oversight.runs.steps import Kind, Progress, Step
 from oversight.runs.store import DirectoryStore, MemoryStore, Outcome, Store
 
 BUILDER = "sweep_steps:build"
-IN_MEMORY, ON_RAM_DISK, INLINE, PROCESSES, RAY = "memory", "ram disk", "inline", "processes", "ray"
 Way = Literal["memory", "ram disk", "inline", "processes", "ray"]
+IN_MEMORY: Way = "memory"
+ON_RAM_DISK: Way = "ram disk"
+INLINE: Way = "inline"
+PROCESSES: Way = "processes"
+RAY: Way = "ray"
 NUMBERS = 1 << 15
 
 

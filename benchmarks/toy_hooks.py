@@ -154,7 +154,7 @@ def of_name(path: Any) -> str:
 
 
 def install(store: Path, *, published: Callable[[str], None]) -> None:
-    """Watch this process's calls on a store; `published` is told the key right after a result was renamed into place."""
+    """Watch this process's calls on a store; `published` is told the key right after a result got its name."""
     watch = Watch(store, published)
     for name in REAL:
         setattr(os, name, watch.around(name, of_descriptor if name == "fsync" else of_name))

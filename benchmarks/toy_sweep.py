@@ -92,15 +92,25 @@ class Toy:
         env = toy_graph.Env(journal=self.document["journal"], store=str(self.place), seconds=0.0)
         return Graph(goals=steps, kinds=toy_graph.KINDS, env_of=lambda step: env)
 
-    def start(self, *, workers: int = 2, ray: str | None = None, hook: Mapping[str, Any] | None = None) -> Driver:
-        """The command, the same one every time."""
+    def start(
+        self,
+        *,
+        workers: int = 2,
+        ray: str | None = None,
+        hook: Mapping[str, Any] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> Driver:
+        """The command, the same one every time, with what is done to it: see `toy_hooks`; a command that runs it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         plan = self.folder / "toy.json"
-        plan.write_text(json.dumps(self.document))
+        if not plan.exists():
+            plan.write_text(json.dumps(self.document))
         told = [str(plan), "--store", str(self.place), "--workers", str(workers)]
         extra = ["--ray", ray] if ray else []
         env = {**os.environ, **({"TOY_HOOK": json.dumps(dict(hook))} if hook else {})}
-        return Driver([sys.executable, str(COMMAND), *told, *extra], env, self.folder / "said")
+        return Driver(
+            [*prefix, sys.executable, str(COMMAND), *told, *extra], env, self.folder / f"said-{time.monotonic_ns()}"
+        )
 
     def finish(self, *, workers: int = 2) -> None:
         """Run to the end, undisturbed."""
@@ -124,6 +134,13 @@ class Toy:
             else:
                 found.published[key] += 1
         return found
+
+    def busy(self) -> list[int]:
+        """Processes whose last step was not published yet."""
+        last: dict[int, str] = {}
+        for word, key, pid, *_ in self.lines():
+            last[int(pid)] = key if word == "began" else ""
+        return [pid for pid, key in last.items() if key and Path(f"/proc/{pid}").exists()]
 
     def keys(self) -> list[str]:
         """Of what is published."""

@@ -250,6 +250,7 @@ def test_a_store_that_may_not_be_written_is_read(
     """Root gives up being root after a first report, by which everything is imported."""
     (place / "out").mkdir()
     (place / "out").chmod(0o777)
+    place.chmod(0o755)
     folders = [store.path, *(path for path in store.path.rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(0o555)

@@ -202,7 +202,7 @@ def test_to_pandas_has_a_row_per_study_test_row_seed_and_role(result: ov.Result)
     pytest.importorskip("pandas")
     table = result.to_pandas()
     assert list(table.columns) == [
-        *("test", "weak_model", "strong_model", "method", "role", "seed", "id", "group", "truth", "choice"),
+        *("task", "test", "weak_model", "strong_model", "method", "role", "seed", "id", "group", "truth", "choice"),
         *("prob_0", "prob_1"),
     ]
     n = result[0].n_test

@@ -258,8 +258,7 @@ def test_writing_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_bad_place_is_one_line_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    (tmp_path / "folder.html").mkdir()
-    for place in (tmp_path / "missing" / "r.html", tmp_path / "file" / "r.html", tmp_path / "folder.html"):
+    for place in (tmp_path / "missing" / "r.html", tmp_path / "file" / "r.html", tmp_path):
         with pytest.raises(InputError) as error:
             write(one(), place)
         assert "\n" not in str(error.value) and "expected" in str(error.value)
@@ -270,7 +269,7 @@ def test_a_bad_place_is_one_line_and_writes_nothing(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(InputError, match="Permission denied"):
         write(one(), tmp_path / "r.html")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder.html"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file"]
 
 
 def test_examples_are_balanced_right_and_ordered() -> None:

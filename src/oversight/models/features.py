@@ -96,8 +96,9 @@ def _run(
 ) -> dict[int, Float32s]:
     found: dict[int, Float32s] = {}
     total, done = sum(len(ids[i]) for batch in plan for i in batch), 0
-    for batch in plan:
-        for depth, values in network.pooled([ids[i] for i in batch], pad, depths).items():
+    passes = network.passes([[ids[i] for i in batch] for batch in plan], pad, depths)
+    for batch, states in zip(plan, passes, strict=True):
+        for depth, values in states.items():
             if depth not in found:
                 found[depth] = np.zeros((len(ids), values.shape[1]), np.float32)
             found[depth][list(batch)] = values

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone, Pool, resolve_device, resolve_precision
 from oversight.models.checkpoint import Checkpoint
+from oversight.models.threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -118,16 +121,48 @@ class Network:
     def pooled(
         self, rows: Sequence[Sequence[int]], pad: int, depths: Sequence[int]
     ) -> dict[int, npt.NDArray[np.float32]]:
-        """One forward pass over one batch.
+        """One forward pass over one batch: see `passes`."""
+        return next(self.passes([rows], pad, depths))
+
+    def passes(
+        self, batches: Sequence[Sequence[Sequence[int]]], pad: int, depths: Sequence[int]
+    ) -> Iterator[dict[int, npt.NDArray[np.float32]]]:
+        """A forward pass over each batch, in order.
+
+        On a processor each pass works on one thread, and as many passes go side by side as torch has threads: what a
+        pass gives does not depend on their number, as the rounding of sums that are split among threads would.
 
         Args:
-            rows: b token id sequences.
+            batches: of b token id sequences each.
             pad: filler on the right; the attention mask, not this id, decides what is real.
             depths: at most `self.depth` each.
 
-        Returns:
+        Yields:
             For each depth (b, d) float32.
         """
+        own = threading.local()
+
+        def keep(depth: int, state: Tensor) -> None:
+            own.found[depth] = own.pool(state)
+
+        def one(rows: Sequence[Sequence[int]]) -> dict[int, npt.NDArray[np.float32]]:
+            return self._pass(rows, pad, depths, own)
+
+        side_by_side = min(self.torch.get_num_threads(), len(batches)) if self.device == "cpu" else 1
+        with self._captured(depths, keep), one_thread() if self.device == "cpu" else contextlib.nullcontext():
+            if side_by_side == 1:
+                yield from map(one, batches)
+                return
+            pool = ThreadPoolExecutor(side_by_side, initializer=self.torch.set_num_threads, initargs=(1,))
+            try:
+                yield from pool.map(one, batches)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _pass(
+        self, rows: Sequence[Sequence[int]], pad: int, depths: Sequence[int], own: threading.local
+    ) -> dict[int, npt.NDArray[np.float32]]:
+        """One pass; the hooks find in `own` where this thread keeps what it meets."""
         torch = self.torch
         lengths = torch.tensor([len(row) for row in rows])
         width = int(lengths.max())
@@ -135,13 +170,12 @@ class Network:
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)
         mask = torch.arange(width)[None, :] < lengths[:, None]
-        found: dict[int, Tensor] = {}
-        pool = _pooler(self.backbone.pooling, mask.to(self.device))
-        with torch.inference_mode(), self._captured(depths, found, pool):
+        own.found, own.pool = {}, _pooler(self.backbone.pooling, mask.to(self.device))
+        with torch.inference_mode():
             state = self._forward(ids.to(self.device), mask.to(self.device, torch.long))
             if state is not None and self.depth in depths and self.depth == self.backbone.checkpoint.n_blocks:
-                found[self.depth] = pool(state)
-        return {depth: found[depth].cpu().numpy() for depth in depths}
+                own.found[self.depth] = own.pool(state)
+        return {depth: own.found[depth].cpu().numpy() for depth in depths}
 
     def state(self, **inputs: Tensor) -> Tensor:
         """Hidden states at `self.depth` of one batch, with gradients where the parameters ask for them.
@@ -153,7 +187,7 @@ class Network:
             (b, w, d) in the dtype of the network.
         """
         found: dict[int, Tensor] = {}
-        with self._captured([self.depth], found, lambda state: state, stop=self.depth == 0):
+        with self._captured([self.depth], found.__setitem__, stop=self.depth == 0):
             try:
                 last = self.model(**inputs).last_hidden_state
             except _Enough:
@@ -170,25 +204,24 @@ class Network:
     def _captured(
         self,
         depths: Sequence[int],
-        found: dict[int, Tensor],
-        pool: Callable[[Tensor], Tensor],
+        keep: Callable[[int, Tensor], None],
         *,
         stop: bool = True,
     ) -> Generator[None, None, None]:
-        """Pool hidden states as they pass; with `stop` the pass ends after the deepest one that is wanted."""
+        """Keep hidden states as they pass; with `stop` a pass ends after the deepest one that is wanted."""
         last = max(depths)
         ends_early = stop and last < self.backbone.checkpoint.n_blocks
 
         def before(_module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
             if 0 in depths:
-                found[0] = pool(args[0] if args else kwargs["hidden_states"])
+                keep(0, args[0] if args else kwargs["hidden_states"])
             if last == 0 and stop:
                 raise _Enough
 
         def after(depth: int) -> Callable[..., None]:
             def hook(_module: Any, _args: Any, output: Any) -> None:
                 if depth in depths:
-                    found[depth] = pool(output[0] if isinstance(output, tuple) else output)
+                    keep(depth, output[0] if isinstance(output, tuple) else output)
                 if depth == last and ends_early:
                     raise _Enough
 

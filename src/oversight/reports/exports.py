@@ -52,12 +52,12 @@ def check_place(path: Path, kind: str | None = None) -> None:
     Raises:
         InputError: an ending without a format, the folder is missing or not writable, or the place is a folder itself.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: found a folder, expected the name of a file")
     if kind is None:
         format_of(path)
     if not path.parent.is_dir():
         raise InputError(f"{path}: found no folder '{path.parent}', expected an existing one")
-    if path.is_dir():
-        raise InputError(f"{path}: found a folder, expected the name of a file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise InputError(f"{path}: cannot be written (no permission), expected a writable folder")
 
