@@ -51,6 +51,7 @@ def test_json_is_one_object_with_all_that_the_design_promises(oversight: Callabl
         "weak": 2,
         "student": 2,
         "ceiling": 2,
+        "rows": 1,
     }
 
 
@@ -144,7 +145,7 @@ def test_progress_is_shown_on_a_terminal_and_stdout_stays_clean(
     code, out, shown = on_terminal(words, place, environment)
     assert code == 0
     assert json.loads(out)["seeds"] == 2
-    assert "supervisors learn and label" in shown and "7/7" in shown
+    assert "supervisors learn and label" in shown and "8/8" in shown
 
 
 @pytest.mark.usefixtures("data")

@@ -114,7 +114,7 @@ def test_a_step_larger_than_memory_fails_with_the_reason_and_the_rest_is_done(
     some = toy(DIAMOND, memory={"b": 5_000_000_000, "c": 3_000_000_000}, batched=True)
     summary = drive(some.graph, store, memory_bytes=4_000_000_000)
     assert names(some.graph, summary.made) == ["a", "c", "e"] and names(some.graph, summary.skipped) == ["d"]
-    reason = "it needs about 5.0 GB, more than the 4.0 GB of memory it may take"
+    reason = "it needs about 5.0 GB, more than the 4.0 GB of memory that it may take (--memory)"
     assert dict(summary.failed) == {some.key("b"): reason}
 
 

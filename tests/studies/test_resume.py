@@ -143,7 +143,7 @@ def test_all_depths_and_roles_share_one_extraction_per_depth(
         for student in (probe(tiny, 0), probe(tiny))
     )
     run_study(Setup(task=word_task, arms=arms, seeds=seeds_of(2)), store=counted)
-    assert counted.since() == {"features": 2, "supervise": 4, "teach": 8, "ceiling": 4, "score": 4}
+    assert counted.since() == {"features": 2, "supervise": 4, "teach": 8, "ceiling": 4, "rows": 1, "score": 4}
     run_study(setup_of(word_task, Flipped(0.3), probe(tiny)), store=counted)
     assert counted.since() == {"supervise": 2, "teach": 2, "score": 1}
 

@@ -11,7 +11,7 @@ import typer
 
 from oversight.cli import options as o
 from oversight.cli import printing
-from oversight.cli.app import INTERRUPTED, STOPPED, app
+from oversight.cli.app import INTERRUPTED, app
 from oversight.cli.studies import about_now, check_report
 from oversight.errors import InputError
 
@@ -129,13 +129,12 @@ def _answer(swept: Swept, kept: Store, report: Path | None, as_json: bool) -> No
     if report and swept.result.studies:
         swept.result.report(report)
     printing.tell_damaged(kept)
-    print_summary(swept.summary, swept.campaign.graph)
+    print_summary(swept.summary, swept.campaign.graph, found=swept.summary.found)
     if as_json:
         printing.print_json({**_as_list(swept), "unfinished": swept.unfinished, "failed": dict(swept.summary.failed)})
     else:
         printing.print_studies(swept.result, report)
     if swept.summary.stopped:
-        typer.echo(f"oversight: {STOPPED}", err=True)
         raise typer.Exit(INTERRUPTED)
     if swept.summary.failed:
         raise typer.Exit(1)

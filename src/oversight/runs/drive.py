@@ -45,6 +45,7 @@ class Summary:
 
     Attributes:
         made: computed in this run.
+        found: how many were there before.
         failed, skipped: with the reason.
         stopped: whether it was stopped before the end.
         damaged: results that were found damaged and made again.
@@ -52,6 +53,7 @@ class Summary:
     """
 
     made: list[str] = field(default_factory=list[str])
+    found: int = 0
     failed: Mapping[str, str] = field(default_factory=dict[str, str])
     skipped: Mapping[str, str] = field(default_factory=dict[str, str])
     stopped: bool = False
@@ -130,6 +132,7 @@ class Drive:
         self.estimates = estimates or (learned(store, graph.kinds) if asked else Estimates(graph.kinds))
         self.schedule = Schedule(graph, missing, self.estimates, memory_bytes=memory_bytes)
         self._to_do = len(missing)
+        self.summary.found = len(graph.steps) - len(missing)
         self._total = dict(Counter(step.kind for step in graph.steps.values()))
         self._there = Counter(graph.steps[key].kind for key in graph.steps.keys() - set(missing))
         self._made: Counter[str] = Counter()

@@ -13,6 +13,7 @@ from oversight.runs.graph import Graph
 LOOKED_AT = 32
 NEARLY_FIRST = 0.8
 UNKNOWN_SECONDS = 1.0
+MOSTLY_KNOWN = 0.5
 MOST_PASSED = 8
 
 
@@ -178,10 +179,10 @@ class Schedule:
         return again
 
     def seconds_left(self, workers: int) -> float | None:
-        """Time until all is done, by the work left over the workers or the longest path; None: nothing is known."""
+        """Time until all is done, by the work left over the workers or the longest path; None: most is unknown."""
         left = [self.estimates.seconds(self.graph.steps[key]) for key in self.todo]
         known = [one for one in left if one is not None]
-        if not known:
+        if not left or len(known) < len(left) * MOSTLY_KNOWN:
             return None
         work = sum(known) * len(left) / len(known)
         path = max((batch.priority for _, _, batch in self._ready), default=0.0)
