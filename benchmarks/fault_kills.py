@@ -157,7 +157,8 @@ def alike(one: DirectoryStore, other: DirectoryStore) -> str:
     equal = [key for key in ours if ours[key] == theirs[key]]
     worst = max((difference(one, other, key) for key in set(ours) - set(equal)), default=0.0)
     expect(worst <= BATCHED, f"results differ by {worst}")
-    return f"0 lost, {len(equal)} of {len(ours)} results equal byte for byte, the others within {worst:.0e}"
+    others = f", the others within {worst:.0e}" if len(equal) < len(ours) else ""
+    return f"0 lost, {len(equal)} of {len(ours)} results equal byte for byte{others}"
 
 
 def difference(one: DirectoryStore, other: DirectoryStore, key: str) -> float:

@@ -42,6 +42,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PRESET, LARGER = "probe-fast", 8
 PARTS = ("steps", "speed", "grid", "again")
 LONG = 0.5
+NUMBERS = ("repeats", "rounds", "runs", "steps", "long-steps")
 AIMS: dict[str, float] = {toy.INLINE: 3.0, toy.RAY: 10.0}
 WORDS = {
     toy.IN_MEMORY: "in memory: no claims, no files",
@@ -299,6 +300,12 @@ def commit() -> str:
         return "unknown"
 
 
+def asked_for(arguments: argparse.Namespace) -> str:
+    """The options that decide what is measured, without places on this machine."""
+    numbers = [f"--{name} {getattr(arguments, name.replace('-', '_'))}" for name in NUMBERS]
+    return " ".join(["--parts", *arguments.parts, *numbers])
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
@@ -331,7 +338,7 @@ def main() -> None:
             made += ["", *lines]
             print("\n".join(lines), file=sys.stderr, flush=True)
             loads.append(os.getloadavg()[0])
-    told = f"`python benchmarks/sweep.py {' '.join(sys.argv[1:])}`".replace(" `", "`")
+    told = f"`python benchmarks/sweep.py {asked_for(arguments)}`"
     loaded = f"Load of the machine while it ran: {min(loads):.1f} to {max(loads):.1f}, others' work included."
     text = "\n".join(["# What a sweep costs, and what sharing saves", "", f"{told}: {machine()}. {loaded}", *made, ""])
     print(text)

@@ -86,7 +86,7 @@ def _pool(way: Way, blueprint: Blueprint, workers: int) -> Pool | None:
     if way == PROCESSES:
         from oversight.runs.pools.processes import Processes
 
-        pool: Pool = Processes(blueprint, workers, threads=1)
+        pool: Pool = Processes(blueprint, workers, cores=1)
     elif way == RAY:
         from oversight.runs.pools.ray import RayPool
 

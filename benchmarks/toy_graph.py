@@ -141,7 +141,7 @@ def pool_of(document: Mapping[str, Any], workers: int, ray: str | None) -> Pool 
         return None
     from oversight.runs.pools.processes import Processes
 
-    return Processes(blueprint, workers, threads=1)
+    return Processes(blueprint, workers, cores=workers)
 
 
 def bring_about(document: Mapping[str, Any], workers: int, ray: str | None) -> int:

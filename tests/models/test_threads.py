@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,8 @@ from oversight.methods.losses import Confidence
 from oversight.models.backbone import Backbone
 from oversight.models.batching import designs
 from oversight.models.checkpoint import Checkpoint
+from oversight.models.features import extract
+from oversight.models.network import Network
 from oversight.models.probe import Probe
 from oversight.models.student import Loss, Validation, cross_entropy
 from oversight.models.threads import one_thread
@@ -79,4 +83,128 @@ def test_a_probe_has_the_same_bits_under_one_thread_and_two(
             rows.take(range(700)), labels, validation=checks, loss=loss, seed=Seed.of(0)
         )
         found.append(fitted.predict(rows).tobytes() + repr(fitted.choices).encode())
+    assert found[0] == found[1]
+
+
+# Passes of a network go side by side.
+
+
+PRECISIONS = ("float32", "bfloat16")
+DEPTHS = (0, 2, 3)
+
+
+def network_of(bert: Checkpoint, precision: str = "float32") -> Network:
+    network = Network(Backbone(checkpoint=bert, precision=precision, device="cpu"), depth=3)
+    if precision != "float32":
+        network.cast()
+    return network
+
+
+def batches_of(network: Network, sentences: Callable[..., list[str]], n: int = 7) -> list[list[tuple[int, ...]]]:
+    """Of 48 texts of up to 60 words each: products that two threads would share."""
+    ids = network.tokenize(sentences(48 * n, shortest=20, longest=60)).ids
+    return [list(ids[48 * i : 48 * (i + 1)]) for i in range(n)]
+
+
+def hooks_of(network: Network) -> list[Any]:
+    return [
+        hook
+        for one in network.model.modules()
+        for hook in (*one._forward_hooks.values(), *one._forward_pre_hooks.values())
+    ]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_passes_have_the_same_bits_under_one_two_and_three_threads(
+    bert: Checkpoint, sentences: Callable[..., list[str]], with_threads: Callable[[int], None], precision: str
+) -> None:
+    network = network_of(bert, precision)
+    batches = batches_of(network, sentences)
+    found: list[list[dict[int, bytes]]] = []
+    for n in (1, 2, 3):
+        with_threads(n)
+        passes = network.passes(batches, 0, DEPTHS)
+        found.append([{depth: states.tobytes() for depth, states in one.items()} for one in passes])
+    assert [list(one) for one in found[0]] == [list(DEPTHS)] * len(batches)
+    assert found[1] == found[0] and found[2] == found[0]
+
+
+def test_passes_side_by_side_come_in_order_and_are_those_done_alone(
+    bert: Checkpoint, sentences: Callable[..., list[str]], with_threads: Callable[[int], None]
+) -> None:
+    network = network_of(bert)
+    batches = batches_of(network, sentences)
+    with_threads(3)
+    together = list(network.passes(batches, 0, [3]))
+    alone = [network.pooled(batch, 0, [3]) for batch in batches]
+    assert [one[3].tobytes() for one in together] == [one[3].tobytes() for one in alone]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_every_pass_works_on_one_thread_and_as_many_go_side_by_side_as_there_are_threads(
+    bert: Checkpoint, sentences: Callable[..., list[str]], with_threads: Callable[[int], None], n: int
+) -> None:
+    """The first n passes wait for each other, so the test would hang with fewer side by side."""
+    network = network_of(bert)
+    seen: list[tuple[int, int]] = []
+    gate = threading.Barrier(n)
+
+    def look(module: Any, inputs: Any) -> None:
+        seen.append((threading.get_ident(), torch.get_num_threads()))
+        if len(seen) <= n:
+            gate.wait(60)
+
+    handle = network.blocks[1].register_forward_pre_hook(look)
+    with_threads(n)
+    batches = batches_of(network, sentences, n=3 * n)
+    list(network.passes(batches, 0, [3]))
+    handle.remove()
+    assert {threads for _, threads in seen} == {1}
+    assert (len(seen), len({name for name, _ in seen})) == (3 * n, n)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_pass_that_fails_brings_threads_and_hooks_back(
+    bert: Checkpoint, sentences: Callable[..., list[str]], with_threads: Callable[[int], None], n: int
+) -> None:
+    network = network_of(bert)
+    batches = batches_of(network, sentences)
+    before = [one[2].tobytes() for one in network.passes(batches, 0, [2])]
+    with_threads(n)
+    spoiled = [*batches[:3], [(10**6,)], *batches[3:]]
+    with pytest.raises(IndexError):
+        list(network.passes(spoiled, 0, [2]))
+    assert (numbers_of_threads(), hooks_of(network)) == ({n}, [])
+    assert [one[2].tobytes() for one in network.passes(batches, 0, [2])] == before
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_passes_that_nobody_waits_for_bring_threads_and_hooks_back(
+    bert: Checkpoint, sentences: Callable[..., list[str]], with_threads: Callable[[int], None], n: int
+) -> None:
+    network = network_of(bert)
+    batches = batches_of(network, sentences)
+    with_threads(n)
+    passes = network.passes(batches, 0, [3])
+    next(passes)
+    assert hooks_of(network)
+    del passes
+    assert (numbers_of_threads(), hooks_of(network)) == ({n}, [])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_features_have_the_same_bits_under_one_thread_and_two(
+    bert: Checkpoint,
+    sentences: Callable[..., list[str]],
+    rows_of: Callable[..., Rows],
+    with_threads: Callable[[int], None],
+    precision: str,
+) -> None:
+    """More tokens than go through a network at once, so that there are several batches."""
+    backbone = Backbone(checkpoint=bert, precision=precision, device="cpu")
+    rows = rows_of(sentences(500, shortest=10, longest=60))
+    found: list[list[bytes]] = []
+    for n in (1, 2):
+        with_threads(n)
+        found.append([one.tobytes() for one in extract(backbone, rows, depths=DEPTHS).features.values()])
     assert found[0] == found[1]

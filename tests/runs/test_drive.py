@@ -228,7 +228,7 @@ def test_the_status_counts_every_step_in_one_state(toy: Callable[..., Any], stor
 class Mortal:
     """Workers of which one dies over every batch that holds a step with this name; the rest is done here."""
 
-    size = 2
+    size, cores = 2, 0
 
     def __init__(self, graph: Graph, store: DirectoryStore, name: str, *, publishes: bool = False) -> None:
         self.graph, self.workshop, self.name, self.publishes = graph, Workshop(graph, store), name, publishes

@@ -105,6 +105,16 @@ def test_unknown_fields_are_ignored_and_a_newer_format_is_named(tmp_path: Path) 
     assert all_kept(tmp_path) == ([], {KEPT.name: "found format 2, expected at most 1: newer than this program"})
 
 
+def test_what_a_newer_program_kept_is_not_written_over(tmp_path: Path) -> None:
+    keep(tmp_path, KEPT)
+    path = file_of(tmp_path, KEPT.name)
+    rewritten(path, format=2)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=f"kept study {KEPT.name}: found format 2, expected at most 1: newer"):
+        keep(tmp_path, KEPT)
+    assert path.read_bytes() == before
+
+
 def test_a_file_under_another_name_is_damaged(tmp_path: Path) -> None:
     keep(tmp_path, KEPT)
     file_of(tmp_path, KEPT.name).rename(file_of(tmp_path, "0" * 12))

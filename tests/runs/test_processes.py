@@ -36,7 +36,7 @@ blueprint = Blueprint(builder="toy_graph:build", document=json.loads(sys.argv[1]
 stop = Stop()
 try:
     with interruptible(stop):
-        graph, pool = blueprint.build(), Processes(blueprint, int(sys.argv[3]), threads=1)
+        graph, pool = blueprint.build(), Processes(blueprint, int(sys.argv[3]), cores=1)
         print(json.dumps(list(pool.pids().values())), flush=True)
         summary = Drive(graph, store=DirectoryStore(sys.argv[2]), pool=pool, stop=stop).run()
 except KeyboardInterrupt:
@@ -90,7 +90,7 @@ def started() -> Iterator[Callable[..., tuple[subprocess.Popen[str], list[int]]]
 
 
 def run(toy: Any, place: Path, n: int = 2, **options: Any) -> Summary:
-    pool = Processes(toy.blueprint(place), n, threads=1)
+    pool = Processes(toy.blueprint(place), n, cores=1)
     return Drive(toy.graph, store=DirectoryStore(place), pool=pool, **options).run()
 
 
@@ -152,7 +152,7 @@ def test_a_worker_that_cannot_build_the_graph_is_one_line_and_the_end(toy: Calla
     some = toy(DIAMOND)
     graph = some.graph
     some.mark("build", "fail")
-    pool = Processes(some.blueprint(place), 2, threads=1)
+    pool = Processes(some.blueprint(place), 2, cores=1)
     pids = list(pool.pids().values())
     with pytest.raises(StepError) as told:
         Drive(graph, store=DirectoryStore(place), pool=pool).run()
@@ -167,20 +167,20 @@ def test_workers_that_are_killed_before_they_are_ready_are_replaced_only_so_ofte
     graph = some.graph
     some.mark("build", "kill")
     with pytest.raises(StepError, match="could not start: killed by signal 9"):
-        Drive(graph, store=DirectoryStore(place), pool=Processes(some.blueprint(place), 1, threads=1)).run()
+        Drive(graph, store=DirectoryStore(place), pool=Processes(some.blueprint(place), 1, cores=1)).run()
     assert MOST_STARTS > 1
 
 
 def test_a_worker_killed_while_it_starts_is_replaced(toy: Callable[..., Any], place: Path) -> None:
     some = toy(DIAMOND)
-    pool = Processes(some.blueprint(place), 1, threads=1)
+    pool = Processes(some.blueprint(place), 1, cores=1)
     os.kill(pool.pids()["worker 1"], signal.SIGKILL)
     assert names(some, Drive(some.graph, store=DirectoryStore(place), pool=pool).run().made) == sorted(DIAMOND)
 
 
 def test_a_worker_with_another_graph_ends_the_run_with_a_line(toy: Callable[..., Any], place: Path) -> None:
     some, other = toy({"a": []}), toy({"z": []})
-    pool = Processes(some.blueprint(place), 1, threads=1)
+    pool = Processes(some.blueprint(place), 1, cores=1)
     with pytest.raises(StoreError, match=r"built another graph, without step .*did the data or a model change"):
         Drive(other.graph, store=DirectoryStore(place), pool=pool).run()
 
@@ -216,7 +216,7 @@ def build(document):
     some = toy({"a": [], "b": ["a"]})
     blueprint = some.blueprint(place)
     noisy = type(blueprint)(builder="noisy_graph:build", document=blueprint.document, store=blueprint.store)
-    pool = Processes(noisy, 1, threads=1)
+    pool = Processes(noisy, 1, cores=1)
     summary = Drive(some.graph, store=DirectoryStore(place), pool=pool).run()
     assert names(some, summary.made) == ["a", "b"]
     left = [int(pid) for pid in (some.folder / "children").read_text().split()]
@@ -238,7 +238,7 @@ def test_open_files_and_children_do_not_pile_up_with_the_dead(toy: Callable[...,
 
 def test_closing_ends_idle_workers_and_their_claims(toy: Callable[..., Any], place: Path) -> None:
     some = toy({"a": []})
-    pool = Processes(some.blueprint(place), 2, threads=1)
+    pool = Processes(some.blueprint(place), 2, cores=1)
     pids = list(pool.pids().values())
     wait_until(lambda: len([*pool.wait(0.05), *pool.idle()]) >= 2, "the workers are not ready")
     pool.start(pool.idle()[0], Order(keys=(some.key("a"),)))

@@ -16,7 +16,10 @@ def power(
     group_size: o.GroupSize = 1,
     as_json: o.Json = False,
 ) -> None:
-    """Before running: how likely is PGR to be defined, and how wide will its interval be?"""
+    """What to expect of PGR before running.
+
+    How likely is it to be defined, and how wide will its interval be?
+    """
     import dataclasses
 
     from oversight.metrics.power import power as compute

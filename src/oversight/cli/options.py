@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oversight.errors import InputError
+
+if TYPE_CHECKING:
+    from oversight.runs.store import DirectoryStore
 
 Task = Annotated[
     str,
@@ -313,3 +316,18 @@ def settings(texts: list[str], *, weak_lr: str | None, strong_lr: str | None) ->
         if rate is not None:
             found[role]["lr"] = rate
     return found
+
+
+def directory(store: str | None) -> DirectoryStore:
+    """A store that is there.
+
+    Raises:
+        InputError: there is none.
+    """
+    from oversight.resolve.stores import store_path
+    from oversight.runs.store import DirectoryStore
+
+    path = store_path(store)
+    if not path.is_dir():
+        raise InputError(f"--store {path}: found no such directory, expected one that holds results")
+    return DirectoryStore(path)

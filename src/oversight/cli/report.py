@@ -12,7 +12,6 @@ import typer
 
 from oversight.cli import options as o
 from oversight.cli.app import app
-from oversight.cli.store import directory
 from oversight.cli.studies import about_now
 from oversight.errors import InputError, StepError
 
@@ -60,11 +59,14 @@ def report(
     test: o.OnlyTest = None,
     store: o.Store = None,
 ) -> None:
-    """A report on kept studies: a page, a table, all numbers, or the figures."""
+    """A report on kept studies, from the store alone.
+
+    A page, a table, all numbers, or the figures.
+    """
     from oversight.reports import exports
 
     kind = _format(out, format_)
-    place = directory(store)
+    place = o.directory(store)
     asked = _asked(place, names or [])
     wanted = _filtered(asked, {"task": task, "method": method, "weak": weak, "strong": strong, "test": test})
     result, n_unfinished, faults = _result(place, wanted)

@@ -27,10 +27,13 @@ def list_results(
     store: o.Store = None,
     as_json: o.Json = False,
 ) -> None:
-    """What is in the store: results, or what failed, or what was asked for."""
+    """What is in the store.
+
+    Results, or what failed, or what was asked for.
+    """
     if failed and studies:
         raise InputError("--failed and --studies: found both, expected one")
-    kept = directory(store)
+    kept = o.directory(store)
     earliest = None if since is None else store_tables.moment(since)
     if studies:
         rows, of, tell = store_tables.study_rows(kept), "studies", store_tables.print_studies
@@ -46,10 +49,13 @@ def list_results(
 
 @app.command()
 def show(key: o.Key, store: o.Store = None) -> None:
-    """One result or kept study, as JSON: what made it, from what, what it holds, and who used it."""
+    """One result or kept study, as JSON.
+
+    What made it, from what, what it holds, and who used it.
+    """
     from oversight.runs.store import fault_of
 
-    kept = directory(store)
+    kept = o.directory(store)
     study = _study(kept, key)
     if study is not None:
         return printing.print_json(store_tables.as_json(study))
@@ -62,10 +68,13 @@ def show(key: o.Key, store: o.Store = None) -> None:
 
 @app.command()
 def verify(store: o.Store = None, as_json: o.Json = False) -> None:
-    """Check every checksum of the store; exit code 1 if something is damaged."""
+    """Check every checksum of the store.
+
+    Exit code 1 if something is damaged.
+    """
     from oversight.runs.kept import all_kept
 
-    kept = directory(store)
+    kept = o.directory(store)
     faults, n = kept.verify(), len(list(kept.keys()))
     studies, wrong = all_kept(kept.path)
     if as_json:
@@ -91,7 +100,7 @@ def gc(
 
     if not older_than >= 0:
         raise InputError(f"--older-than: found {older_than}, expected a number of days")
-    kept = directory(store)
+    kept = o.directory(store)
     names = list(dict.fromkeys(drop or []))
     for name in names:
         studies.check_name(kept.path, name)
@@ -107,10 +116,10 @@ def gc(
 
 @app.command("export")
 def export_results(target: o.Archive, keys: o.Keys = None, store: o.Store = None, as_json: o.Json = False) -> None:
-    """Results with everything that they were made from, as one archive."""
+    """Results with all that they were made from, as one archive."""
     from oversight.runs.archive import export
 
-    moved = export(directory(store), keys or [], target)
+    moved = export(o.directory(store), keys or [], target)
     if as_json:
         return printing.print_json({"results": list(moved.results), "studies": list(moved.studies)})
     typer.echo(f"{target}: {counted(len(moved.results), 'result')}, {counted(len(moved.studies), 'kept study')}")
@@ -118,7 +127,10 @@ def export_results(target: o.Archive, keys: o.Keys = None, store: o.Store = None
 
 @app.command("import")
 def import_results(source: o.Archive, store: o.Store = None, as_json: o.Json = False) -> None:
-    """Bring in what `export` wrote; every checksum is checked before a result counts."""
+    """Bring in what `export` wrote.
+
+    Every checksum is checked before a result counts.
+    """
     from oversight.resolve.stores import check_folder, store_path
     from oversight.runs.archive import import_
     from oversight.runs.store import DirectoryStore
@@ -137,7 +149,7 @@ def why_recompute(key: o.Key, other: o.OtherKey, store: o.Store = None, as_json:
     """In what two results differ, down to the first cause."""
     from oversight.runs.lineage import differences
 
-    kept = directory(store)
+    kept = o.directory(store)
     one, two = kept.find(key), kept.find(other)
     found = differences(kept, one, two)
     if as_json:
@@ -156,18 +168,3 @@ def _study(store: DirectoryStore, name: str) -> Kept | None:
     if name in faults:
         raise StepError(f"store {store.path}: kept study {name} is damaged ({faults[name]}); run its command again")
     return next((study for study in studies if study.name == name), None)
-
-
-def directory(store: str | None) -> DirectoryStore:
-    """A store that is there.
-
-    Raises:
-        InputError: there is none.
-    """
-    from oversight.resolve.stores import store_path
-    from oversight.runs.store import DirectoryStore
-
-    path = store_path(store)
-    if not path.is_dir():
-        raise InputError(f"--store {path}: found no such directory, expected one that holds results")
-    return DirectoryStore(path)

@@ -26,7 +26,10 @@ VERSIONED = ("oversight", "torch", "transformers", "scikit-learn", "numpy", "sci
 
 @app.command()
 def demo(out: o.Out = Path(), store: o.Store = None, as_json: o.Json = False) -> None:
-    """A complete study on embedded text with an embedded encoder: no download, about a minute."""
+    """A complete study with no download, in about a minute.
+
+    The text and the encoder are embedded in the package.
+    """
     from oversight.resolve import check_folder, load_store, prepare
     from oversight.studies import demo as study
 
@@ -85,7 +88,7 @@ def w2s(
     store: o.Store = None,
     as_json: o.Json = False,
 ) -> None:
-    """A weak-to-strong study: weak, student, ceiling, gap and PGR, each with its interval."""
+    """A weak-to-strong study: scores, gap and PGR with intervals."""
     from oversight.resolve import load_store, prepare
     from oversight.tasks.columns import Columns
 

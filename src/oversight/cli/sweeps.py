@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -50,9 +51,9 @@ def sweep(
     began = time.monotonic()
     asked = _plan(plan, preset, task, seeds)
     if print_plan:
+        _refuse("--print", {"--task": task, "--seeds": seeds})
         return typer.echo(asked.text.rstrip())
-    if report:
-        check_report(report)
+    _check(workers, memory, ray=ray, slurm=slurm, slurm_set=slurm_set, gpu_share=gpu_share, report=report)
     kept = load_store(store)
     if dry_run:
         return _dry_run(asked, kept, workers, as_json)
@@ -74,6 +75,38 @@ def _plan(plan: Path | None, preset: str | None, tasks: list[str] | None, seeds:
         raise InputError(f"sweep: found {found} of PLAN.toml and --preset, expected one of them")
     asked = plans.preset(preset) if preset is not None else plans.read_plan(plan or Path())
     return plans.override(asked, tasks=tasks, seeds=seeds) if tasks or seeds is not None else asked
+
+
+def _check(
+    workers: int,
+    memory: float | None,
+    *,
+    ray: str | None,
+    slurm: int | None,
+    slurm_set: list[str] | None,
+    gpu_share: float,
+    report: Path | None,
+) -> None:
+    """Refuse what makes no sense, and what would be ignored, before anything is read or written."""
+    from oversight.resolve.sweeps import check_workers
+
+    check_workers(workers, gpu_share)
+    if memory is not None and not 0 < memory * GIGABYTE < math.inf:
+        raise InputError(f"--memory: found {memory}, expected gigabytes above 0")
+    if ray is None and gpu_share != 1:
+        raise InputError("--gpu-share: found no --ray, expected one; local processes share GPUs by themselves")
+    if slurm is None and slurm_set:
+        raise InputError(f"--slurm-set: found {slurm_set[0]} without --slurm, expected --slurm N")
+    if slurm is not None:
+        _refuse("--slurm", {"--ray": ray, "--report": report})
+    if report:
+        check_report(report)
+
+
+def _refuse(flag: str, others: dict[str, Any]) -> None:
+    for name, given in others.items():
+        if given is not None:
+            raise InputError(f"{flag}: found {name} too, expected one of them")
 
 
 def _dry_run(asked: SweepPlan, kept: Store, workers: int, as_json: bool) -> None:
@@ -102,8 +135,6 @@ def _run(
     from oversight.resolve.sweeps import run_plan
     from oversight.runs.drive import Stop, interruptible
 
-    if memory is not None and not memory > 0:
-        raise InputError(f"--memory: found {memory}, expected gigabytes above 0")
     free = available_bytes("cpu") if ray is None else None
     stop = Stop()
     with interruptible(stop), live_view(f"sweep {asked.name}") as watch:
@@ -128,6 +159,8 @@ def _answer(swept: Swept, kept: Store, report: Path | None, as_json: bool) -> No
 
     if report and swept.result.studies:
         swept.result.report(report)
+    elif report:
+        typer.echo(f"oversight: {report}: not written, as no study is finished", err=True)
     printing.tell_damaged(kept)
     print_summary(swept.summary, swept.campaign.graph, found=swept.summary.found)
     if as_json:
@@ -154,7 +187,7 @@ def _submit(asked: SweepPlan, kept: Store, words: list[str], n: int, settings: l
         raise InputError("--store: found one in memory, expected a directory in which the jobs can meet")
     load_campaign(asked)
     store = kept.path.absolute()
-    command = [sys.executable, "-m", "oversight", "sweep", *words, "--store", str(store)]
+    command = [sys.executable, "-P", "-m", "oversight", "sweep", *words, "--store", str(store)]
     parameters = slurm.read_parameters(settings)
     cluster = str(parameters.pop("cluster", "slurm"))
     jobs = slurm.submit(command, n, folder=store / JOBS, cluster=cluster, parameters=parameters)

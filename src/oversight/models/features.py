@@ -52,7 +52,12 @@ def batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:
 
 
 def extract(
-    backbone: Backbone, rows: Rows, *, depths: Sequence[int], tick: Callable[[float], None] | None = None
+    backbone: Backbone,
+    rows: Rows,
+    *,
+    depths: Sequence[int],
+    tick: Callable[[float], None] | None = None,
+    cores: int | None = None,
 ) -> Extracted:
     """One pass over all texts, read at every depth asked for.
 
@@ -63,6 +68,7 @@ def extract(
         rows: n rows.
         depths: which states to keep; the blocks beyond the deepest are not run.
         tick: called with the fraction done.
+        cores: to use on a processor; None = as many as torch has threads. The features do not depend on it.
     """
     texts = sorted({*rows.texts, *(rows.others or ())})
     network = Network(backbone, depth=max(depths))
@@ -70,9 +76,11 @@ def extract(
     lengths = [len(ids) for ids in tokens.ids]
     plan = batches(lengths, budget=TOKEN_BUDGET.get(network.device.split(":")[0], TOKEN_BUDGET["cpu"]))
     sample = _sample(plan)
-    exact = _run(network, tokens.ids, tokens.pad, [sample], depths, None) if network.precision != "float32" else None
+    exact = (
+        _run(network, tokens.ids, tokens.pad, [sample], depths, None, None) if network.precision != "float32" else None
+    )
     network.cast()
-    found = _run(network, tokens.ids, tokens.pad, plan, depths, tick)
+    found = _run(network, tokens.ids, tokens.pad, plan, depths, tick, cores)
     error = 0.0 if exact is None else max(_cosine_distance(exact[k][sample], found[k][sample]) for k in depths)
     place = {text: i for i, text in enumerate(texts)}
     first = [place[text] for text in rows.texts]
@@ -92,11 +100,12 @@ def _run(
     pad: int,
     plan: Sequence[Sequence[int]],
     depths: Sequence[int],
-    tick: Callable[[float], None] | None,
+    tick: Callable[[float], None] | None = None,
+    cores: int | None = None,
 ) -> dict[int, Float32s]:
     found: dict[int, Float32s] = {}
     total, done = sum(len(ids[i]) for batch in plan for i in batch), 0
-    passes = network.passes([[ids[i] for i in batch] for batch in plan], pad, depths)
+    passes = network.passes([[ids[i] for i in batch] for batch in plan], pad, depths, cores=cores)
     for batch, states in zip(plan, passes, strict=True):
         for depth, values in states.items():
             if depth not in found:

@@ -125,17 +125,18 @@ class Network:
         return next(self.passes([rows], pad, depths))
 
     def passes(
-        self, batches: Sequence[Sequence[Sequence[int]]], pad: int, depths: Sequence[int]
+        self, batches: Sequence[Sequence[Sequence[int]]], pad: int, depths: Sequence[int], *, cores: int | None = None
     ) -> Iterator[dict[int, npt.NDArray[np.float32]]]:
         """A forward pass over each batch, in order.
 
-        On a processor each pass works on one thread, and as many passes go side by side as torch has threads: what a
+        On a processor each pass works on one thread, and as many passes go side by side as there are cores: what a
         pass gives does not depend on their number, as the rounding of sums that are split among threads would.
 
         Args:
             batches: of b token id sequences each.
             pad: filler on the right; the attention mask, not this id, decides what is real.
             depths: at most `self.depth` each.
+            cores: of the processor; None = as many as torch has threads.
 
         Yields:
             For each depth (b, d) float32.
@@ -148,7 +149,7 @@ class Network:
         def one(rows: Sequence[Sequence[int]]) -> dict[int, npt.NDArray[np.float32]]:
             return self._pass(rows, pad, depths, own)
 
-        side_by_side = min(self.torch.get_num_threads(), len(batches)) if self.device == "cpu" else 1
+        side_by_side = min(cores or self.torch.get_num_threads(), len(batches)) if self.device == "cpu" else 1
         with self._captured(depths, keep), one_thread() if self.device == "cpu" else contextlib.nullcontext():
             if side_by_side == 1:
                 yield from map(one, batches)

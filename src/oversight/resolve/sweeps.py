@@ -21,6 +21,7 @@ from oversight.studies.sweep import Swept, run_sweep
 from oversight.studies.weak_to_strong import Campaign, plan_studies
 
 BUILDER = "oversight.resolve.sweeps:graph_of"
+MOST_WORKERS = 4096
 GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -42,6 +43,18 @@ def graph_of(document: Mapping[str, Any]) -> Graph:
     return load_campaign(from_document(dict(document)), here=False).graph
 
 
+def check_workers(workers: int, gpu_share: float = 1.0) -> None:
+    """Refuse numbers that make no sense.
+
+    Raises:
+        InputError: one of them.
+    """
+    if not 1 <= workers <= MOST_WORKERS:
+        raise InputError(f"--workers: found {workers}, expected 1 to {MOST_WORKERS}")
+    if not 0 < gpu_share <= 1:
+        raise InputError(f"--gpu-share: found {gpu_share}, expected above 0 and at most 1")
+
+
 def load_pool(
     plan: SweepPlan, store: Store, *, workers: int = 1, ray: str | None = None, gpu_share: float = 1.0
 ) -> Callable[[], Pool] | None:
@@ -57,10 +70,7 @@ def load_pool(
     Raises:
         InputError: several workers without a directory to meet in, or a number that makes no sense.
     """
-    if not 1 <= workers <= 4096:
-        raise InputError(f"--workers: found {workers}, expected 1 to 4096")
-    if not 0 < gpu_share <= 1:
-        raise InputError(f"--gpu-share: found {gpu_share}, expected above 0 and at most 1")
+    check_workers(workers, gpu_share)
     if workers == 1 and ray is None:
         return None
     if not isinstance(store, DirectoryStore):
@@ -80,7 +90,7 @@ def load_pool(
 def _processes(blueprint: Blueprint, n: int) -> Pool:
     from oversight.runs.pools.processes import Processes
 
-    return Processes(blueprint, n, threads=max(1, cores() // n), gpus=gpus())
+    return Processes(blueprint, n, cores=cores(), gpus=gpus())
 
 
 def cores() -> int:

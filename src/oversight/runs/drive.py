@@ -190,7 +190,9 @@ class Drive:
         while (large := self.schedule.too_large()) is not None:
             batch, needed = large
             reason = f"it needs about {_gigabytes(needed)}, more than the {_gigabytes(self.schedule.memory_bytes or 0)}"
-            self._failed(dict.fromkeys(batch.keys, Fault(error=f"{reason} of memory that it may take (--memory)")), batch=None)
+            self._failed(
+                dict.fromkeys(batch.keys, Fault(error=f"{reason} of memory that it may take (--memory)")), batch=None
+            )
         if self.schedule.waiting_for_others:
             time.sleep(LOOK_AGAIN_SECONDS / 10)
 
@@ -207,7 +209,18 @@ class Drive:
             warm.popitem(last=False)
         self._show()
         memory = self.schedule.needed_bytes(batch)
-        self.pool.start(worker, Order(keys=tuple(batch.keys), memory_bytes=memory, gpu=needs.gpu))
+        self.pool.start(
+            worker, Order(keys=tuple(batch.keys), memory_bytes=memory, gpu=needs.gpu, cores=self._cores(batch))
+        )
+
+    def _cores(self, batch: Batch) -> int | None:
+        """For a batch that can spread its share of all cores among those that can: the rest may have to wait for it."""
+        if not self.pool.cores or not self._spreads(batch):
+            return None
+        return max(1, self.pool.cores // sum(map(self._spreads, (*self.schedule.running, *self.schedule.ready))))
+
+    def _spreads(self, batch: Batch) -> bool:
+        return bool(batch.keys) and self.graph.kinds[self.graph.steps[batch.keys[0]].kind].spreads
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Ticked):
@@ -355,4 +368,4 @@ def interruptible(stop: Stop) -> Generator[None]:
 
 
 def _gigabytes(n: int) -> str:
-    return f"{n / 1e9:.1f} GB"
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,10 @@ from oversight.sealed import content_sha256, dump_json, load_json, publish_file
 FORMAT = 1
 KEPT = "kept"
 NAME = re.compile("[0-9a-f]{12}")
+
+
+class NewerError(ValueError):
+    """A file that a newer version of this program wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +57,18 @@ def keep(store_path: Path, kept: Kept) -> None:
     Nothing is written where only the time differs.
 
     Raises:
-        StoreError: it cannot be written.
+        StoreError: it cannot be written, or what is there is newer than this program.
     """
     path = _place(store_path, kept.name)
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    try:
         before = kept_from(path.read_bytes(), kept.name)
         kept = replace(kept, studies=kept.studies or before.studies)
         if content_sha256(_content(kept, timeless=True)) == content_sha256(_content(before, timeless=True)):
             return
+    except NewerError as error:
+        raise StoreError(f"store {store_path}: kept study {kept.name}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: written anew
+        pass
     try:
         publish_file(path, dump_json(_content(kept)))
     except OSError as error:
@@ -118,7 +125,7 @@ def kept_from(text: bytes, name: str) -> Kept:
     """
     content = load_json(text, f"{name}.json")
     if content["format"] > FORMAT:
-        raise ValueError(f"found format {content['format']}, expected at most {FORMAT}: newer than this program")
+        raise NewerError(f"found format {content['format']}, expected at most {FORMAT}: newer than this program")
     found = Kept(
         title=content["title"],
         about=content["about"],

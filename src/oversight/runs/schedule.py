@@ -73,6 +73,11 @@ class Schedule:
         return not self.todo
 
     @property
+    def ready(self) -> list[Batch]:
+        """Batches that could start now, in no order."""
+        return [batch for _, _, batch in self._ready]
+
+    @property
     def waiting_for_others(self) -> bool:
         """Whether all that could be done now is being done elsewhere."""
         return bool(self._later) and not self.running and not self._ready

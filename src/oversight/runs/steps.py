@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -108,6 +110,7 @@ class Kind:
         label: what the progress line shows.
         like: of a config; steps with an equal value take about as long, and as much memory.
         needs: of a step, as far as it can be told without doing it.
+        spreads: whether it gives the same on any number of cores, and so may use those that are idle.
     """
 
     run: Run
@@ -115,6 +118,25 @@ class Kind:
     label: str = ""
     like: Callable[[Mapping[str, Any]], Hashable] = alike
     needs: Callable[[Step, Any], Needs] = nothing
+    spreads: bool = False
+
+
+_CORES: ContextVar[int | None] = ContextVar("cores", default=None)
+
+
+def granted_cores() -> int | None:
+    """Cores that the step which runs now may use; None = as many threads as its process has."""
+    return _CORES.get()
+
+
+@contextmanager
+def granting(cores: int | None) -> Generator[None]:
+    """Within this block a step that spreads may use so many cores."""
+    token = _CORES.set(cores)
+    try:
+        yield
+    finally:
+        _CORES.reset(token)
 
 
 @dataclass

@@ -138,7 +138,7 @@ class DirectoryStore:
                 f"store {self.path}: cannot write {key[:12]}: {reason}; nothing was kept of this step"
             ) from error
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _clear(temporary)
 
     def peek(self, key: str) -> bool:
         """See `Store.peek`."""
@@ -354,6 +354,15 @@ def _identity(folder: Path) -> Identity | None:
             return None
         raise StepError(f"{folder}: cannot be read: {os.strerror(error.errno or 0)}") from error
     return (found.st_dev, found.st_ino, found.st_mtime_ns) if stat.S_ISDIR(found.st_mode) else None
+
+
+def _clear(folder: Path) -> None:
+    """Remove what is left of a write, also where this process is asked to end in the middle of that."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _names(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from oversight.models.batching import together
 from oversight.models.features import FeatureBank, extract, using
 from oversight.models.student import Fitted, Validation
 from oversight.models.workbench import workbench, working_at
-from oversight.runs.steps import Kind, Step, Tick
+from oversight.runs.steps import Kind, Step, Tick, granted_cores
 from oversight.runs.store import Outcome
 from oversight.studies.needs import features_need, fit_needs, same_fit, same_network
 from oversight.studies.plan import Job, Plan, Wanted, check_join, ids_sha256
@@ -32,7 +32,7 @@ def run_features(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env
     del inputs
     wanted: list[Wanted] = [env.objects[step.key] for step in steps]
     depths = [one.backbone.blocks for one in wanted]
-    found = extract(wanted[0].backbone, wanted[0].rows, depths=depths, tick=tick)
+    found = extract(wanted[0].backbone, wanted[0].rows, depths=depths, tick=tick, cores=granted_cores())
     about = {
         "n_rows": len(wanted[0].rows),
         "n_truncated": found.n_truncated,
@@ -187,7 +187,7 @@ def _labels(outcome: Outcome, part: str, rows: Rows) -> Labels:
 
 KINDS: Mapping[str, Kind] = {
     "features": Kind(
-        run_features, batch=same_pass, label="extracting features", like=same_network, needs=features_need
+        run_features, batch=same_pass, label="extracting features", like=same_network, needs=features_need, spreads=True
     ),
     "supervise": Kind(run_supervise, label="supervisors learn and label", like=same_fit, needs=fit_needs),
     "teach": Kind(

@@ -17,21 +17,22 @@ ROLES = ("supervisor", "student", "method")
 
 
 def features_need(step: Step, env: Plan) -> Needs:
-    """The weights in float32, and the states that are kept."""
+    """The weights in float32, and the states that are kept; nothing is known of a network that cannot be read now."""
     from oversight.models.finetune.size import n_parameters, skeleton
 
     wanted: Wanted = env.objects[step.key]
     backbone = wanted.backbone
-    gpu = on_gpu(backbone)
-    if gpu:
+    if on_gpu(backbone):
         return Needs(gpu=True)
-    width = skeleton(backbone.checkpoint, depth=backbone.blocks).config.hidden_size
-    weights = n_parameters(backbone.checkpoint, depth=backbone.blocks)
-    return Needs(memory_bytes=FLOAT * (weights + len(wanted.rows) * width))
+    with suppress(*UNREADABLE):  # the step itself fails, and says why
+        width = skeleton(backbone.checkpoint, depth=backbone.blocks).config.hidden_size
+        weights = n_parameters(backbone.checkpoint, depth=backbone.blocks)
+        return Needs(memory_bytes=FLOAT * (weights + len(wanted.rows) * width))
+    return Needs()
 
 
 def fit_needs(step: Step, env: Plan) -> Needs:
-    """The estimate of a fine-tuning run; a probe or a bag of words takes little."""
+    """The estimate of a fine-tuning run; a probe or a bag of words takes little; see `features_need`."""
     from oversight.models.finetune.size import estimate_on
 
     job: Job = env.objects[step.key]
@@ -40,9 +41,13 @@ def fit_needs(step: Step, env: Plan) -> Needs:
         return Needs()
     if on_gpu(student.backbone):
         return Needs(gpu=True)
-    split = env.split(job.seed)
-    rows = env.task.pick(split.weak if job.supervisor is not None else split.transfer)
-    return Needs(memory_bytes=estimate_on(student, rows, n_classes=env.task.n_classes).bytes_total)
+    part = "transfer" if job.supervisor is None else "weak"
+
+    def n_bytes() -> int:
+        rows = env.task.pick(getattr(env.split(job.seed), part))
+        return estimate_on(student, rows, n_classes=env.task.n_classes).bytes_total
+
+    return Needs(memory_bytes=env.once(("memory", id(student), part, job.seed.split), student, n_bytes))
 
 
 def on_gpu(backbone: Backbone) -> bool:

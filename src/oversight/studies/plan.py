@@ -70,7 +70,7 @@ class Plan:
 
     def features(self, backbone: Backbone, rows: Rows) -> Step:
         """Hidden states of all rows of a data set at one depth."""
-        return self._once(("features", backbone, id(rows)), rows, lambda: self._features(backbone, rows))
+        return self.once(("features", backbone, id(rows)), rows, lambda: self._features(backbone, rows))
 
     def _features(self, backbone: Backbone, rows: Rows) -> Step:
         if id(rows) not in self._ordered:
@@ -82,7 +82,7 @@ class Plan:
 
     def supervise(self, supervisor: Supervisor, seed: Seed) -> Step:
         """A supervisor learns on the weak rows with ground truth and labels all others."""
-        return self._once(("supervise", id(supervisor), seed), supervisor, lambda: self._supervise(supervisor, seed))
+        return self.once(("supervise", id(supervisor), seed), supervisor, lambda: self._supervise(supervisor, seed))
 
     def _supervise(self, supervisor: Supervisor, seed: Seed) -> Step:
         reads = self._reads(supervisor.backbones)
@@ -107,12 +107,12 @@ class Plan:
         """The ceiling: the same student with ground truth, on the transfer rows that any of the supervisors answers."""
         who = (student, *supervisors)
         key = ("ceiling", tuple(id(one) for one in who), seed)
-        return self._once(key, who, lambda: self._teach_truth(student, supervisors, seed))
+        return self.once(key, who, lambda: self._teach_truth(student, supervisors, seed))
 
     def _teach_truth(self, student: Student, supervisors: Sequence[Supervisor], seed: Seed) -> Step:
         reads = self._reads(student.backbones)
         config = {**self._data(seed), "student": self._describe(student)}
-        transfer = self._once(("transfer", seed.split), None, lambda: self.task.pick(self.split(seed).transfer))
+        transfer = self.once(("transfer", seed.split), None, lambda: self.task.pick(self.split(seed).transfer))
         answered = np.logical_or.reduce([supervisor.answers(transfer) for supervisor in supervisors])
         consumed = None
         if not answered.all():
@@ -123,7 +123,7 @@ class Plan:
 
     def rows(self, test: str) -> Step:
         """The rows of a test set with their truth, kept so that results can be read without the data."""
-        return self._once(("rows", test), None, lambda: self._rows(test))
+        return self.once(("rows", test), None, lambda: self._rows(test))
 
     def _rows(self, test: str) -> Step:
         config = {"rows": ids_sha256(self.test_rows(test).ids), "data": self.test_task(test).fingerprint}
@@ -159,7 +159,7 @@ class Plan:
 
     def parts(self, seed: Seed) -> dict[str, Rows]:
         """The rows that a supervisor labels: transfer, validation, test and every further test set."""
-        return self._once(("parts", seed.split), None, lambda: self._parts(seed))
+        return self.once(("parts", seed.split), None, lambda: self._parts(seed))
 
     def _parts(self, seed: Seed) -> dict[str, Rows]:
         split = self.split(seed)
@@ -168,7 +168,7 @@ class Plan:
 
     def test_rows(self, name: str) -> Rows:
         """Rows of a test set, in the order in which predictions are kept."""
-        return self._once(("test", name), None, lambda: self._test_rows(name))
+        return self.once(("test", name), None, lambda: self._test_rows(name))
 
     def _test_rows(self, name: str) -> Rows:
         if name == "test":
@@ -185,9 +185,9 @@ class Plan:
         return step
 
     def _describe(self, thing: object) -> Any:
-        return self._once(("describe", id(thing)), thing, lambda: describe(thing))
+        return self.once(("describe", id(thing)), thing, lambda: describe(thing))
 
-    def _once(self, key: Hashable, about: object, make: Callable[[], T]) -> T:
+    def once(self, key: Hashable, about: object, make: Callable[[], T]) -> T:
         """Made at the first call; `about` is what the key speaks of by `id`, and is kept so that no other takes it."""
         if key not in self._memo:
             self._memo[key] = about, make()

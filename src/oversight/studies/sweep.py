@@ -59,17 +59,23 @@ def run_sweep(
         memory_bytes: that steps may take at once; None = no limit.
         stop: looked at between steps.
     """
-    write_down(store, campaign.kept(title, {**(about or {}), "made": now()}))
     missing = bool(campaign.graph.missing(store.peek))
-    drive = Drive(
-        campaign.graph,
-        store=store,
-        pool=pool() if pool is not None and missing else None,
-        watch=watch,
-        retry_failed=retry_failed,
-        memory_bytes=memory_bytes,
-        stop=stop,
-    )
+    workers = pool() if pool is not None and missing else None  # what refuses to work leaves nothing written
+    try:
+        write_down(store, campaign.kept(title, {**(about or {}), "made": now()}))
+        drive = Drive(
+            campaign.graph,
+            store=store,
+            pool=workers,
+            watch=watch,
+            retry_failed=retry_failed,
+            memory_bytes=memory_bytes,
+            stop=stop,
+        )
+    except BaseException:
+        if workers is not None:
+            workers.close(now=True)
+        raise
     summary = drive.run()
     result, unfinished = campaign.result(store, about=about)
     return Swept(campaign=campaign, result=result, unfinished=unfinished, summary=summary)

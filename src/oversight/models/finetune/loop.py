@@ -27,6 +27,8 @@ from oversight.tasks.task import Floats
 if TYPE_CHECKING:
     from torch import Tensor
 
+WORK_TO_CHECKPOINTS = 20
+
 
 class NotFinite(Exception):
     """A loss or a gradient that is no number."""
@@ -87,7 +89,7 @@ def train(
     torch.set_num_threads(state.threads)
     evaluated = evaluation_steps(n_updates, recipe.evaluations)
     started = began = saved = time.monotonic()
-    first = state.step
+    first, cost = state.step, 0.0
     while state.step < n_updates:
         rows = batch_rows(n, state.step, recipe.batch_size, lesson.seed.order)
         set_rates(optimizer, share_of_peak(state.step, n_updates, recipe))
@@ -102,11 +104,12 @@ def train(
         now = time.monotonic()
         left = (now - started) / (state.step - first) * (n_updates - state.step)
         tell(state.step / n_updates, _line(state, n_updates, left))
-        due = now - saved > recipe.machine.seconds_between_checkpoints
+        due = now - saved > max(recipe.machine.seconds_between_checkpoints, cost * WORK_TO_CHECKPOINTS)
         if folder is not None and state.step < n_updates and classifier.team.agree(due):
             state.seconds, began = state.seconds + now - began, now
             _save(folder, state, classifier, optimizer)
             saved = time.monotonic()
+            cost = saved - now
     state.seconds += time.monotonic() - began
     if state.best_weights:
         classifier.load(state.best_weights)
@@ -323,8 +326,17 @@ def _explained(
 
 
 def _evaluate(classifier: Classifier, lesson: Lesson, state: State, *, keep_best: bool) -> None:
-    """Compare to the validation labels, and remember weights that are the best so far."""
+    """Compare to the validation labels, and remember weights that are the best so far.
+
+    Raises:
+        StepError: the weights became so large that the network gives no numbers any more.
+    """
     probs = classifier.probs(lesson.seen)
+    if not np.isfinite(probs).all():
+        raise StepError(
+            f"{classifier.network.backbone.name}: after update {state.step} the probabilities of the validation rows "
+            "are no numbers any more; expected finite numbers: try a lower learning rate or a lower clip"
+        )
     since = int(state.curve[-1]["step"]) if state.curve else 0
     entry = {
         "step": float(state.step),

@@ -20,7 +20,7 @@ class Inline:
         tell: ticked at once, as nobody can ask while a batch runs.
     """
 
-    size = 1
+    size, cores = 1, 0
 
     def __init__(self, workshop: Workshop, tell: Callable[[str], Tick]) -> None:
         self._workshop, self._tell = workshop, tell

@@ -78,11 +78,13 @@ class Order:
         keys: of its steps.
         memory_bytes: that it is expected to take; 0 = unknown.
         gpu: whether it works on a GPU where there is one.
+        cores: that it may use; None = those of its worker.
     """
 
     keys: tuple[str, ...]
     memory_bytes: int = 0
     gpu: bool = False
+    cores: int | None = None
 
 
 class Pool(Protocol):
@@ -91,6 +93,11 @@ class Pool(Protocol):
     @property
     def size(self) -> int:
         """Workers at work at most."""
+        ...
+
+    @property
+    def cores(self) -> int:
+        """Cores that the workers share, on one machine; 0 = each has its own."""
         ...
 
     def idle(self) -> Sequence[str]:

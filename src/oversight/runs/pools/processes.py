@@ -51,16 +51,19 @@ class Processes:
     Args:
         blueprint: of the graph that every worker builds.
         n: workers.
-        threads: of the processor for each worker.
-        gpus: names for CUDA_VISIBLE_DEVICES, dealt to the workers in turn; empty = as it is.
+        cores: of the processor, shared out among the workers.
+        gpus: names for CUDA_VISIBLE_DEVICES, dealt to the workers in turn, or shared; empty = as it is.
         expires: seconds after which a claim of a silent worker is void.
     """
 
     def __init__(
-        self, blueprint: Blueprint, n: int, *, threads: int, gpus: Sequence[str] = (), expires: float = 60.0
+        self, blueprint: Blueprint, n: int, *, cores: int, gpus: Sequence[str] = (), expires: float = 60.0
     ) -> None:
         self.size = n
-        self._blueprint, self._threads, self._gpus, self._expires = blueprint, threads, list(gpus), expires
+        self.cores = cores
+        self._threads = max(1, cores // n)
+        self._blueprint, self._expires = blueprint, expires
+        self._gpus = [",".join(gpus[i::n]) for i in range(min(n, len(gpus)))]
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._logs = tempfile.TemporaryDirectory(prefix="oversight-")
         self._workers: dict[str, _Process] = {}
@@ -85,7 +88,7 @@ class Processes:
         """See `Pool.start`."""
         process = self._workers[worker]
         process.busy, process.starts = True, 0
-        self._send(process, {"keys": list(order.keys)})
+        self._send(process, {"keys": list(order.keys), "cores": order.cores})
 
     def wait(self, seconds: float) -> Sequence[Event]:
         """See `Pool.wait`."""
@@ -142,7 +145,7 @@ class Processes:
             )
         process = _Process(popen=popen, log=log, starts=starts)
         self._workers[name] = process
-        self._send(process, {**vars(self._blueprint), "threads": self._threads, "expires": self._expires})
+        self._send(process, {**vars(self._blueprint), "expires": self._expires})
         thread = threading.Thread(target=self._listen, args=(name, process), daemon=True)
         thread.start()
         self._listeners = [*(one for one in self._listeners if one.is_alive()), thread]

@@ -89,6 +89,8 @@ class RayPool:
         StoreError: the store cannot be written.
     """
 
+    cores = 0
+
     def __init__(
         self,
         blueprint: Blueprint,
@@ -105,10 +107,10 @@ class RayPool:
         self._plan = json.dumps({**vars(blueprint), "expires": expires, "seen": str(self._seen)})
         self._on_core = self._ray.remote(num_cpus=1, max_retries=0)(work)
         self._on_gpu = self._ray.remote(num_cpus=1, num_gpus=gpu_share, max_calls=1, max_retries=0)(work)
-        self._write_seen(blueprint.store)
         self._started = False
         try:
             self._started = _connect(self._ray, address)
+            self._write_seen(blueprint.store)
             self._nodes, self._refreshed = self._alive(), time.monotonic()
             self._check_nodes(blueprint.store)
         except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -141,10 +142,17 @@ def _executor(folder: Path, cluster: str, parameters: Mapping[str, Any]) -> Any:
     missing = [name for name in ("sbatch", "srun") if shutil.which(name) is None]
     if cluster == "slurm" and missing:
         raise InputError(f"--slurm: found no {missing[0]} on this machine, expected one that submits to SLURM")
+    with tempfile.TemporaryDirectory() as scratch:  # what is refused leaves no folder behind
+        _set(submitit.AutoExecutor(folder=scratch, cluster=cluster), parameters)
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
     except OSError as error:
         raise StepError(f"{folder}: cannot be written: {error.strerror}") from error
+    _set(executor, parameters)
+    return executor
+
+
+def _set(executor: Any, parameters: Mapping[str, Any]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -152,7 +160,6 @@ def _executor(folder: Path, cluster: str, parameters: Mapping[str, Any]) -> Any:
     except (NameError, AssertionError, ValueError, TypeError, Warning) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"--slurm-set: {lines[0][:SHOWN]}") from error
-    return executor
 
 
 def _said(error: BaseException) -> str:

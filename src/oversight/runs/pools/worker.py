@@ -14,6 +14,7 @@ from typing import IO, Any
 from oversight.errors import OversightError
 from oversight.runs.pools.pool import Blueprint
 from oversight.runs.pools.processes import report_as_json
+from oversight.runs.steps import granting
 from oversight.runs.store import DirectoryStore
 from oversight.runs.workshop import CLAIMS, Claims, Workshop, one_line
 
@@ -40,11 +41,11 @@ def main() -> int:
         workshop = Workshop(graph, store, claims=claims)
         _tell(answers, {"ready": True})
         while (order := orders.get()) is not None:
-            _tell(answers, _done(workshop, order["keys"], answers))
+            _tell(answers, _done(workshop, order["keys"], order["cores"], answers))
     return 0
 
 
-def _done(workshop: Workshop, keys: list[str], answers: IO[str]) -> dict[str, Any]:
+def _done(workshop: Workshop, keys: list[str], cores: int | None, answers: IO[str]) -> dict[str, Any]:
     said = 0.0
 
     def tick(done: float, note: str = "") -> None:
@@ -59,7 +60,8 @@ def _done(workshop: Workshop, keys: list[str], answers: IO[str]) -> dict[str, An
             "broke": f"a worker built another graph, without step {strange[0][:12]}: did the data or a model change?"
         }
     try:
-        return report_as_json(workshop.do(keys, tick))
+        with granting(cores):
+            return report_as_json(workshop.do(keys, tick))
     except Exception as error:  # no step's own failure: those are in the report
         return {"broke": one_line(error)}
 
