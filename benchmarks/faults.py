@@ -152,7 +152,7 @@ def main() -> int:
     names = [name for name in ("numpy", "safetensors", "pyarrow", "torch", "ray") if importlib.util.find_spec(name)]
     given = [f"--{name} {getattr(arguments, name)}" for name in ("kills", "steps", "damages", "seed")]
     about = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, python "
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release().split('-')[0]}, python "
         + platform.python_version(),
         "versions": {name: version(name) for name in names},
         "command": " ".join([COMMAND, *given]),

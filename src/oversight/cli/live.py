@@ -19,13 +19,13 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from oversight.cli import printing
+from oversight.cli.printing import counted
 from oversight.cli.status import (
     KINDS,
     Line,
     by_kind,
     cells,
     clock,
-    counted,
     done_of,
     duration,
     time_left,
@@ -201,7 +201,7 @@ def print_dry_run(numbers: Mapping[str, Any]) -> None:
     """
     width = shutil.get_terminal_size((FALLBACK_WIDTH, 24)).columns
     tasks = ", ".join(clean(task) for task in numbers["tasks"])
-    studies = f"{numbers['studies']:,} {'study' if numbers['studies'] == 1 else 'studies'}"
+    studies = counted(numbers["studies"], "study")
     everything = {**numbers, "label": "all", "to_do": numbers["steps"] - numbers["done"], "memory_bytes": None}
     order = {kind: i for i, kind in enumerate(KINDS)}
     kinds = sorted(numbers["kinds"], key=lambda one: order.get(one["kind"], len(order)))

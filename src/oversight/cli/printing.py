@@ -78,9 +78,8 @@ def print_plan(setup: Setup, store: Store, as_json: bool) -> None:
     }
     if as_json:
         return print_json(found)
-    typer.echo(
-        f"{found['task']}: {found['rows']} rows, classes {', '.join(found['classes'])}; {found['studies']} studies"
-    )
+    studies = counted(found["studies"], "study")
+    typer.echo(f"{found['task']}: {found['rows']} rows, classes {', '.join(found['classes'])}; {studies}")
     typer.echo(
         "steps to do: " + (", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none, all are in the store")
     )
@@ -125,7 +124,7 @@ def print_studies(result: Result, report: Path | None) -> None:
     if len(result.studies) <= MOST_SHOWN:
         print_result(result)
     else:
-        for line in counted(result):
+        for line in _by_method(result):
             typer.echo(line)
         if report is None:
             typer.echo("every study: oversight report -o report.html (or .csv, .json, .md)")
@@ -133,7 +132,13 @@ def print_studies(result: Result, report: Path | None) -> None:
         typer.echo(f"Report: {report}")
 
 
-def counted(result: Result) -> list[str]:
+def counted(n: int, what: str) -> str:
+    """`1 kept study`, `1,000 steps`."""
+    many = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{n:,} {what if n == 1 else many}"
+
+
+def _by_method(result: Result) -> list[str]:
     """By task, test and method: in how many studies PGR is defined, and the student is shown to be better or worse."""
     found: dict[tuple[str, str, str], list[Study]] = {}
     for study in result.studies:
@@ -188,8 +193,8 @@ def print_demo(result: Result, report: Path, next_commands: Sequence[str]) -> No
         console.print(f"  {line}", markup=False)
 
 
-def tell_damaged(store: Store) -> None:
-    """What was found damaged on the way, the report's rows included."""
+def tell_damaged(store: Store, *, found: Sequence[str] = ()) -> None:
+    """What was found damaged on the way, the report's rows and what workers `found` included."""
     faults: list[str] = getattr(store, "damaged", [])
-    for fault in faults:
+    for fault in dict.fromkeys((*found, *faults)):
         typer.echo(f"oversight: damaged result computed again: {fault}", err=True)

@@ -12,6 +12,7 @@ import typer
 
 from oversight.cli import options as o
 from oversight.cli.app import app
+from oversight.cli.printing import counted
 from oversight.cli.studies import about_now
 from oversight.errors import InputError, StepError
 
@@ -75,7 +76,7 @@ def report(
         if out == STDOUT:
             typer.echo(exports.as_text(result, kind), nl=False)
         else:
-            typer.echo(f"Report: {exports.write(result, Path(out), kind)}, {_counted(len(result.studies))}")
+            typer.echo(f"Report: {exports.write(result, Path(out), kind)}, {counted(len(result.studies), 'study')}")
     _tell(place, wanted, faults)
     if n_unfinished:
         typer.echo(_unfinished(n_unfinished, n), err=True)
@@ -83,7 +84,7 @@ def report(
         raise typer.Exit(1)
     if not result.studies:
         raise InputError(
-            f"store {place.path}: found {_counted(n)}, none of them finished; see `oversight ls --studies`"
+            f"store {place.path}: found {counted(n, 'study')}, none of them finished; see `oversight ls --studies`"
         )
 
 
@@ -190,9 +191,8 @@ def _filtered(asked: Asked, filters: Mapping[str, Sequence[str] | None]) -> Aske
         left = [(one, names) for one, names in studies if any(_matches(names[field], text) for text in patterns)]
         if not left and studies:
             there = _listed(list(dict.fromkeys(names[field] for _, names in studies)))
-            raise InputError(
-                f"--{flag}: found none of {_counted(len(studies))} with {', '.join(patterns)}, expected one of: {there}"
-            )
+            of = counted(len(studies), "study")
+            raise InputError(f"--{flag}: found none of {of} with {', '.join(patterns)}, expected one of: {there}")
         studies, unnamed = left, 0
     return replace(asked, studies=studies, unnamed=unnamed)
 
@@ -255,11 +255,7 @@ def _tell(store: DirectoryStore, asked: Asked, faults: Mapping[str, str]) -> Non
 
 def _unfinished(n: int, total: int) -> str:
     verb = "is" if n == 1 else "are"
-    return f"oversight: {n} of {_counted(total)} {verb} not finished; the command that began them goes on"
-
-
-def _counted(n: int) -> str:
-    return "1 study" if n == 1 else f"{n} studies"
+    return f"oversight: {n} of {counted(total, 'study')} {verb} not finished; the command that began them goes on"
 
 
 def _listed(names: Sequence[str]) -> str:

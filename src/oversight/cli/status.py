@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from oversight.cli.printing import counted
 from oversight.reports.words import clean
 
 if TYPE_CHECKING:
@@ -237,11 +238,6 @@ def unfinished(status: Status) -> bool:
     """Whether steps are left that are neither done nor failed nor skipped."""
     ended = (status.done, status.failed, status.skipped)
     return sum(sum(one.values()) for one in ended) < sum(status.total.values())
-
-
-def counted(n: int, what: str) -> str:
-    """`1 step`, `1,000 steps`."""
-    return f"{n:,} {what if n == 1 else what + 's'}"
 
 
 def done_of(done: int, total: int) -> str:

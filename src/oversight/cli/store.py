@@ -9,7 +9,7 @@ import typer
 from oversight.cli import options as o
 from oversight.cli import printing, store_tables
 from oversight.cli.app import app
-from oversight.cli.store_tables import counted
+from oversight.cli.printing import counted
 from oversight.errors import InputError, StepError
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from oversight.cli.printing import counted
 from oversight.errors import InputError, StepError
 
 if TYPE_CHECKING:
@@ -194,12 +195,6 @@ def print_garbage(garbage: Garbage, *, deleted: bool) -> None:
         typer.echo(f"{n}, {size}{claims}, could be removed: nothing was, --delete does it; {held}")
     else:
         typer.echo(f"nothing to remove; {held}")
-
-
-def counted(n: int, what: str) -> str:
-    """`1 kept study`, `2 kept studies`."""
-    many = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
-    return f"{n} {what if n == 1 else many}"
 
 
 def readable(n: int) -> str:

@@ -45,7 +45,7 @@ def sweep(
     store: o.Store = None,
     as_json: o.Json = False,
 ) -> None:
-    """A grid of studies by a plan; asked again after whatever happened, it goes on."""
+    """A grid of studies by a plan. Asked again after whatever happened, it goes on."""
     from oversight.resolve import load_store
 
     began = time.monotonic()
@@ -161,8 +161,8 @@ def _answer(swept: Swept, kept: Store, report: Path | None, as_json: bool) -> No
         swept.result.report(report)
     elif report:
         typer.echo(f"oversight: {report}: not written, as no study is finished", err=True)
-    printing.tell_damaged(kept)
-    print_summary(swept.summary, swept.campaign.graph, found=swept.summary.found)
+    printing.tell_damaged(kept, found=swept.summary.damaged)
+    print_summary(swept.summary, swept.campaign.graph, found=swept.summary.found if swept.summary.stopped else None)
     if as_json:
         printing.print_json({**_as_list(swept), "unfinished": swept.unfinished, "failed": dict(swept.summary.failed)})
     else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from typing import Any
 
+from oversight.errors import OversightError
 from oversight.models.backbone import Backbone, resolve_device
 from oversight.models.finetune.student import FineTuned
 from oversight.runs.steps import Needs, Step
@@ -13,6 +15,7 @@ from oversight.studies.plan import Job, Plan, Wanted
 from oversight.supervision.supervisor import Trained
 
 FLOAT = 4
+UNREADABLE = (OSError, ValueError, OversightError)
 ROLES = ("supervisor", "student", "method")
 
 
@@ -47,7 +50,9 @@ def fit_needs(step: Step, env: Plan) -> Needs:
         rows = env.task.pick(getattr(env.split(job.seed), part))
         return estimate_on(student, rows, n_classes=env.task.n_classes).bytes_total
 
-    return Needs(memory_bytes=env.once(("memory", id(student), part, job.seed.split), student, n_bytes))
+    with suppress(*UNREADABLE):
+        return Needs(memory_bytes=env.once(("memory", id(student), part, job.seed.split), student, n_bytes))
+    return Needs()
 
 
 def on_gpu(backbone: Backbone) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from oversight.reports.result import Result
@@ -59,26 +59,52 @@ def run_sweep(
         memory_bytes: that steps may take at once; None = no limit.
         stop: looked at between steps.
     """
-    missing = bool(campaign.graph.missing(store.peek))
-    workers = pool() if pool is not None and missing else None  # what refuses to work leaves nothing written
-    try:
-        write_down(store, campaign.kept(title, {**(about or {}), "made": now()}))
-        drive = Drive(
-            campaign.graph,
-            store=store,
-            pool=workers,
-            watch=watch,
-            retry_failed=retry_failed,
-            memory_bytes=memory_bytes,
-            stop=stop,
-        )
-    except BaseException:
-        if workers is not None:
-            workers.close(now=True)
-        raise
-    summary = drive.run()
+
+    def run(*, retry: bool) -> Summary:
+        missing = bool(campaign.graph.missing(store.peek))
+        workers = pool() if pool is not None and missing else None  # what refuses to work leaves nothing written
+        try:
+            write_down(store, campaign.kept(title, {**(about or {}), "made": now()}))
+            drive = Drive(
+                campaign.graph,
+                store=store,
+                pool=workers,
+                watch=watch,
+                retry_failed=retry,
+                memory_bytes=memory_bytes,
+                stop=stop,
+            )
+        except BaseException:
+            if workers is not None:
+                workers.close(now=True)
+            raise
+        return drive.run()
+
+    summary = run(retry=retry_failed)
     result, unfinished = campaign.result(store, about=about)
+    while not summary.stopped and _found_damaged(campaign.graph, store, summary):
+        summary = _continued(summary, run(retry=False))
+        result, unfinished = campaign.result(store, about=about)
+    known = (*summary.damaged, *getattr(store, "damaged", ()))
+    summary.damaged = list(dict.fromkeys(known))
     return Swept(campaign=campaign, result=result, unfinished=unfinished, summary=summary)
+
+
+def _found_damaged(graph: Graph, store: Store, summary: Summary) -> bool:
+    """Whether a goal that was thought to be there is not: it was damaged when its numbers were read, and removed."""
+    known = summary.failed.keys() | summary.skipped.keys()
+    return any(goal.key not in known and not store.peek(goal.key) for goal in graph.goals)
+
+
+def _continued(summary: Summary, further: Summary) -> Summary:
+    """Two runs of one graph as one."""
+    return replace(
+        further,
+        made=[*summary.made, *further.made],
+        found=summary.found - len(set(further.made) - set(summary.made)),
+        damaged=[*summary.damaged, *further.damaged],
+        seconds=summary.seconds + further.seconds,
+    )
 
 
 def count_sweep(campaign: Campaign, store: Store, *, workers: int) -> dict[str, Any]:

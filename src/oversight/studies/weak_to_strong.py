@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from oversight.errors import StoreError
@@ -19,6 +20,7 @@ from oversight.runs.graph import Graph
 from oversight.runs.kept import Kept, keep
 from oversight.runs.steps import Progress, Step
 from oversight.runs.store import DirectoryStore, MemoryStore, Store
+from oversight.runs.workshop import outcome_of
 from oversight.studies.kinds import KINDS
 from oversight.studies.plan import Plan
 from oversight.studies.shelf import fits_kept_in
@@ -87,7 +89,7 @@ class Scored:
     rows: Step
     runs: tuple[tuple[tuple[Step, ...], Step, Step], ...]
 
-    @property
+    @cached_property
     def names(self) -> dict[str, Any]:
         """What a study is called and where its results are, known before anything is computed; JSON."""
         arm, setup = self.arm, self.setup
@@ -138,11 +140,15 @@ class Campaign:
         )
 
     def result(self, store: Store, *, about: Mapping[str, Any] | None = None) -> tuple[Result, int]:
-        """The finished studies, and how many are not finished."""
+        """The finished studies, and how many are not finished.
+
+        Raises:
+            StoreError: one is damaged and cannot be removed.
+        """
         studies: list[Study] = []
         by_study: dict[int, Scored] = {}
         for one in self.scored:
-            outcome = store.get(one.step.key)
+            outcome = outcome_of(store, one.step.key)
             if outcome is not None:
                 studies.append(study_of(one.names, outcome.record))
                 by_study[id(studies[-1])] = one
