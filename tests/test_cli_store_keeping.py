@@ -247,6 +247,17 @@ def test_verify_finds_a_damaged_kept_study(kept: DirectoryStore, oversight: Call
     assert list(found.json["damaged_studies"]) == [NAME]
 
 
+def test_verify_names_what_is_gone_though_others_were_made_from_it(
+    kept: DirectoryStore, oversight: Callable[..., Any]
+) -> None:
+    reader = next(key for key, record in kept.records() if not isinstance(record, str) and record["inputs"])
+    gone = kept.about(reader)["inputs"][0]
+    shutil.rmtree(kept.folder(gone))
+    said = oversight("verify")
+    assert said.code == 0 and said.out.startswith(f"{gone}: is not there, though ")
+    assert list(oversight("verify", "--json").json["gone"]) == [gone]
+
+
 # gc
 
 

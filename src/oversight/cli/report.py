@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 MOST_NAMED = 12
+AGAIN = "; the command that made it makes it again"
 FILTERS = {"task": "task", "method": "method", "weak": "weak_model", "strong": "strong_model", "test": "test"}
 
 Names = Mapping[str, Any]
@@ -216,11 +217,11 @@ def _result(store: DirectoryStore, asked: Asked) -> tuple[Result, int, dict[str,
         except StepError as error:
             faults[_key(names)] = str(error)
         except (KeyError, TypeError, ValueError):
-            faults[_key(names)] = "not the record of a study of this program"
+            faults[_key(names)] = f"not the record of a study of this program{AGAIN}"
         else:
             studies += found.studies
             if missing and len(store.damaged) > n_damaged:
-                faults[_key(names)] = store.damaged[-1]
+                faults[_key(names)] = f"{store.damaged[-1]}{AGAIN}"
             else:
                 unfinished += missing
     about = _about(store, asked.kept)
@@ -245,12 +246,10 @@ def _tell(store: DirectoryStore, asked: Asked, faults: Mapping[str, str]) -> Non
         typer.echo(f"oversight: kept study {name} is damaged ({fault}); run its command again", err=True)
     for key, fault in faults.items():
         shown = fault if key[:12] in fault else f"{key[:12]}: {fault}"
-        typer.echo(f"oversight: a study cannot be read: {shown}; the command that made it makes it again", err=True)
+        typer.echo(f"oversight: a study cannot be read: {shown}", err=True)
     for fault in store.damaged:
-        if fault not in faults.values():
-            typer.echo(
-                f"oversight: damaged predictions: {fault}; the command that made them makes them again", err=True
-            )
+        if f"{fault}{AGAIN}" not in faults.values():
+            typer.echo(f"oversight: damaged predictions: {fault}{AGAIN}", err=True)
 
 
 def _unfinished(n: int, total: int) -> str:

@@ -70,17 +70,24 @@ def show(key: o.Key, store: o.Store = None) -> None:
 def verify(store: o.Store = None, as_json: o.Json = False) -> None:
     """Check every checksum of the store.
 
-    Exit code 1 if something is damaged.
+    Exit code 1 if something is damaged. A result that is gone is named too.
     """
     from oversight.runs.kept import all_kept
+    from oversight.runs.lineage import lost
 
     kept = o.directory(store)
     faults, n = kept.verify(), len(list(kept.keys()))
     studies, wrong = all_kept(kept.path)
+    gone = lost(kept)
     if as_json:
         n_studies = len(studies) + len(wrong)
-        printing.print_json({"results": n, "damaged": faults, "studies": n_studies, "damaged_studies": wrong})
+        found = {"results": n, "damaged": faults, "studies": n_studies, "damaged_studies": wrong, "gone": gone}
+        printing.print_json(found)
     else:
+        for key, reader in gone.items():
+            typer.echo(
+                f"{key}: is not there, though {reader[:12]} was made from it; it is made again when it is needed"
+            )
         store_tables.print_faults(n, faults, len(studies) + len(wrong), wrong)
     if faults or wrong:
         raise typer.Exit(1)

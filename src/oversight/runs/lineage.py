@@ -83,6 +83,12 @@ def differences(store: DirectoryStore, key: str, other: str) -> list[Difference]
     return list(_together(reversed(found)))
 
 
+def lost(store: DirectoryStore) -> dict[str, str]:
+    """Results that are not there although others were made from them, each with one that was."""
+    records = {key: record for key, record in store.records() if not isinstance(record, str)}
+    return {before: key for key, record in records.items() for before in record["inputs"] if not store.peek(before)}
+
+
 def users(store: DirectoryStore, key: str) -> Used:
     """Who uses a result: those made from it, and the kept studies that need it; damaged ones are left out."""
     results: list[Mapping[str, str]] = []
