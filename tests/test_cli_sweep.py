@@ -271,7 +271,7 @@ def test_gc_keeps_everything_that_a_sweep_needs_its_models_too(
     assert oversight("sweep", name).code == 0
     before = published()
     store = DirectoryStore(place / "oversight-store")
-    assert [store.about(key)["kind"] for key in before].count("finetune") == 2
+    assert [store.about(key)["kind"] for key in before].count("model") == 2
     assert oversight("gc", "--delete", "--older-than", "0").code == 0
     assert published() == before
     again = oversight("sweep", name)
@@ -325,7 +325,6 @@ def test_ctrl_c_stops_two_workers_and_the_same_command_goes_on(
     assert before.items() <= published().items() and len(before) < len(published())
 
 
-@pytest.mark.slow
 def test_jobs_do_the_sweep_together(bow: str, place: Path, oversight: Call, console: Call) -> None:
     pytest.importorskip("submitit", reason="needs submitit")
     local = ("--slurm", "2", "--slurm-set", "cluster=local", "--slurm-set", "timeout_min=5")

@@ -129,6 +129,18 @@ def test_passes_have_the_same_bits_under_one_two_and_three_threads(
     assert found[1] == found[0] and found[2] == found[0]
 
 
+def test_passes_on_more_cores_than_the_process_has_threads_have_the_same_bits(
+    bert: Checkpoint, sentences: Callable[..., list[str]], with_threads: Callable[[int], None]
+) -> None:
+    """As where a worker is lent the cores of idle ones."""
+    network = network_of(bert)
+    batches = batches_of(network, sentences)
+    with_threads(1)
+    found = [[one[3].tobytes() for one in network.passes(batches, 0, [3], cores=cores)] for cores in (None, 1, 3)]
+    assert found[1] == found[0] and found[2] == found[0]
+    assert numbers_of_threads() == {1}
+
+
 def test_passes_side_by_side_come_in_order_and_are_those_done_alone(
     bert: Checkpoint, sentences: Callable[..., list[str]], with_threads: Callable[[int], None]
 ) -> None:

@@ -118,6 +118,15 @@ def test_a_step_larger_than_memory_fails_with_the_reason_and_the_rest_is_done(
     assert dict(summary.failed) == {some.key("b"): reason}
 
 
+def test_a_step_that_did_not_fit_is_tried_by_a_run_with_more_memory(
+    toy: Callable[..., Any], store: DirectoryStore
+) -> None:
+    some = toy({"a": []}, memory={"a": 5_000_000_000})
+    assert len(drive(some.graph, store, memory_bytes=4_000_000_000).failed) == 1
+    assert failures(store.path) == {}
+    assert len(drive(some.graph, store).made) == 1
+
+
 def test_a_damaged_input_is_made_again_and_named(toy: Callable[..., Any], store: DirectoryStore) -> None:
     some = toy(DIAMOND)
     drive(toy({"a": [], "b": ["a"]}).graph, store)

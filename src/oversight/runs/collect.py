@@ -44,11 +44,6 @@ class Waste:
     key: str = ""
     name: str = ""
 
-    @property
-    def is_result(self) -> bool:
-        """Whether it lies where results lie."""
-        return self.why in {UNNEEDED, DAMAGED}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Garbage:

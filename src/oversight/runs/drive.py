@@ -255,7 +255,8 @@ class Drive:
         for key, fault in faults.items():
             if self.raising:
                 raise fault.cause or StepError(fault.error)
-            self._remember(key, fault, attempts=max(1, 0 if batch is None else batch.attempts))
+            if batch is not None:  # else it was not tried: another run may be given more memory
+                self._remember(key, fault, attempts=max(1, batch.attempts))
         reasons = {key: fault.error for key, fault in faults.items()}
         if batch is None:
             self.schedule.give_up(reasons)

@@ -52,11 +52,10 @@ class Reported:
 
 @dataclass(frozen=True, kw_only=True)
 class Died:
-    """A worker is gone, and with it the batch it was doing, if any; `replaced` says whether another takes its place."""
+    """A worker is gone, and with it the batch it was doing, if any."""
 
     worker: str
     reason: str
-    replaced: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
