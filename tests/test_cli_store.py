@@ -192,12 +192,27 @@ def test_a_flipped_bit_is_found_by_verify_and_the_next_run_computes_again_and_sa
     flip(record_of(place, key))
     said = oversight("verify")
     assert said.code == 1 and said.err == ""
-    assert said.out.startswith(f"{key}: ") and said.out.endswith("5 results, 1 damaged; 1 kept study, 0 damaged\n")
+    assert said.out.startswith(f"{key}: ") and "\n5 results, 1 damaged; 1 kept study, 0 damaged\n" in said.out
+    assert said.out.splitlines()[-1].startswith("to have them made again: oversight verify --delete")
     assert list(oversight("verify", "--json").json["damaged"]) == [key]
     again = oversight("w2s", "data.jsonl", *PAIR, "--seeds", "1", "--json")
     assert again.code == 0 and again.json == studied
     assert again.err.startswith(f"oversight: damaged result computed again: {key}: ") and again.err.count("\n") == 1
     assert oversight("verify").code == 0
+
+
+def test_damage_to_predictions_is_removed_on_demand_and_made_again(
+    studied: Any, place: Path, oversight: Callable[..., Any]
+) -> None:
+    """The score is sound, so nothing else would ask for them."""
+    [key] = studied["keys"]["student"]
+    flip(record_of(place, key).with_name("arrays.safetensors"))
+    assert oversight("verify", "--delete").code == 1
+    assert list(oversight("verify", "--json").json["gone"]) == [key]
+    again = oversight("w2s", "data.jsonl", *PAIR, "--seeds", "1", "--json")
+    assert again.code == 0 and again.json == studied
+    found = oversight("verify", "--json").json
+    assert (found["results"], found["damaged"], found["gone"]) == (5, {}, {})
 
 
 def test_damage_found_while_the_report_is_written_is_told_too(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oversight.cli.store_tables import moment, readable
+from oversight.cli.store_tables import moment, shown_bytes
 from oversight.errors import InputError
 from oversight.runs.failures import Failure, record_failure
 from oversight.runs.kept import Kept, keep
@@ -179,7 +179,7 @@ def test_what_is_no_date_is_refused(text: str) -> None:
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (999_950, "1.0 MB"), (10**16, "10000.0 TB")],
 )
 def test_sizes_are_shown_in_thousands(n: int, text: str) -> None:
-    assert readable(n) == text
+    assert shown_bytes(n) == text
 
 
 # show and why-recompute

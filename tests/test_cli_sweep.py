@@ -231,6 +231,37 @@ def test_a_learning_rate_that_is_too_high_fails_in_words_and_the_others_go_on(pl
     listed = oversight("ls", "--failed")
     assert listed.code == 0 and len(listed.out.splitlines()) == 4
     assert all(key[:12] in listed.out for key in said.json["failed"])
+    again = oversight("sweep", name, "--json")
+    assert (again.code, again.json) == (1, said.json)
+    assert "0 steps computed" in again.err and oversight("ls", "--failed").out == listed.out
+
+
+def test_weights_that_cannot_be_read_fail_alone_and_are_read_once_they_are_back(
+    plan: Call, place: Path, oversight: Call, published: Call
+) -> None:
+    """Removed by somebody else as soon as the first result is published."""
+    text = TUNED.format(seeds=1, epochs=1)
+    name, weights, away = plan(text), place / "tiny" / "model.safetensors", place / "away"
+    put = DirectoryStore.put
+
+    def put_and_remove(self: DirectoryStore, *given: Any, **about: Any) -> Any:
+        if weights.exists():
+            weights.rename(away)
+        return put(self, *given, **about)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DirectoryStore, "put", put_and_remove)
+        first = oversight("sweep", name, "--json")
+    assert first.code == 1 and first.json["failed"] and first.json["unfinished"] == 1
+    assert [study["strong_model"] for study in first.json["studies"]] == ["bow"]
+    away.rename(weights)
+    before = published()
+    again = oversight("sweep", name, "--json")
+    assert (again.code, again.json, published()) == (1, first.json, before)
+    mended = oversight("sweep", name, "--json", "--retry-failed")
+    assert (mended.code, mended.json["unfinished"], mended.json["failed"]) == (0, 0, {})
+    assert before.items() <= published().items()
+    assert (oversight("ls", "--failed").out, oversight("sweep", name).code) == ("", 0)
 
 
 def test_what_does_not_fit_into_memory_is_named_left_out_and_done_once_there_is_room(
@@ -242,13 +273,12 @@ def test_what_does_not_fit_into_memory_is_named_left_out_and_done_once_there_is_
     assert [study["strong_model"] for study in first.json["studies"]] == ["bow"]
     assert all("more than the 0.1 MB of memory" in reason for reason in first.json["failed"].values())
     before = published()
-    again = oversight("sweep", name, "--json")
+    again = oversight("sweep", name, "--json", "--memory", "0.0001")
     assert (again.code, again.json, published()) == (1, first.json, before)
     assert "0 steps computed" in again.err
-    mended = oversight("sweep", name, "--json", "--retry-failed")
-    assert (mended.code, mended.json["unfinished"], mended.json["failed"]) == (0, 0, {})
+    roomy = oversight("sweep", name, "--json")
+    assert (roomy.code, roomy.json["unfinished"], roomy.json["failed"]) == (0, 0, {})
     assert before.items() <= published().items()
-    assert (oversight("ls", "--failed").out, oversight("sweep", name).code) == ("", 0)
 
 
 def test_a_sweep_of_which_nothing_is_finished_writes_no_report_and_says_so(

@@ -317,5 +317,5 @@ def test_a_fit_that_memory_would_not_hold_fails_by_its_estimate_and_the_others_g
     reasons = [reason for key, reason in told.summary.failed.items() if steps[key].kind == "features"]
     assert all(reason.endswith("MB, more than the 0.0 MB of memory that it may take (--memory)") for reason in reasons)
     assert told.unfinished >= 1
-    after = swept(campaign, store, retry_failed=True)
+    after = swept(campaign, store)
     assert (after.unfinished, after.summary.failed) == (0, {})

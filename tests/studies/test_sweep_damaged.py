@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,3 +59,24 @@ def test_steps_made_again_are_not_counted_as_found(campaign: Campaign, tmp_path:
     damage(DirectoryStore(tmp_path).folder(keys_of(campaign, "score")[0]) / "record.json")
     summary = swept(campaign, tmp_path).summary
     assert (len(summary.made), summary.found) == (1, len(campaign.graph.steps) - 1)
+
+
+@pytest.mark.parametrize("kind", ["supervise", "teach", "ceiling", "rows"])
+def test_predictions_that_are_gone_are_made_again_though_the_score_is_there(
+    kind: str, campaign: Campaign, tmp_path: Path
+) -> None:
+    swept(campaign, tmp_path)
+    store, gone = DirectoryStore(tmp_path), keys_of(campaign, kind)[0]
+    shutil.rmtree(store.folder(gone))
+    summary = swept(campaign, tmp_path).summary
+    assert summary.made == [gone] and store.peek(gone)
+
+
+def test_features_that_are_gone_are_not_missed(campaign: Campaign, tmp_path: Path) -> None:
+    """Nothing that is asked for is made from them any more."""
+    swept(campaign, tmp_path)
+    wanted = set(campaign.graph.missing(lambda key: False))
+    assert wanted == set(campaign.graph.steps)
+    predictions = {before.key for one in campaign.scored for before in one.step.inputs}
+    scores = {one.step.key for one in campaign.scored}
+    assert campaign.graph.missing(lambda key: key in predictions | scores) == []

@@ -32,7 +32,7 @@ from oversight.cli.status import (
     unfinished,
     view_lines,
 )
-from oversight.cli.store_tables import readable
+from oversight.models.finetune.memory import readable
 from oversight.reports.words import clean
 
 if TYPE_CHECKING:

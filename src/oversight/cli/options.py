@@ -171,6 +171,9 @@ Since = Annotated[
 Failed = Annotated[bool, typer.Option("--failed", help="Steps that failed, and why.")]
 Studies = Annotated[bool, typer.Option("--studies", help="What was asked for: kept studies.")]
 Delete = Annotated[bool, typer.Option("--delete", help="Remove it; otherwise it is only shown.")]
+DeleteDamaged = Annotated[
+    bool, typer.Option("--delete", help="Remove what is damaged, so that its command makes it again.")
+]
 Drop = Annotated[
     list[str] | None,
     typer.Option("--drop", metavar="NAME", help="A kept study that is no longer wanted. Repeatable."),

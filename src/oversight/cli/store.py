@@ -48,11 +48,12 @@ def list_results(
 
 
 @app.command()
-def show(key: o.Key, store: o.Store = None) -> None:
+def show(key: o.Key, store: o.Store = None, as_json: o.Json = True) -> None:
     """One result or kept study, as JSON.
 
     What made it, from what, what it holds, and who used it.
     """
+    del as_json  # it always is
     from oversight.runs.store import fault_of
 
     kept = o.directory(store)
@@ -67,10 +68,11 @@ def show(key: o.Key, store: o.Store = None) -> None:
 
 
 @app.command()
-def verify(store: o.Store = None, as_json: o.Json = False) -> None:
+def verify(delete: o.DeleteDamaged = False, store: o.Store = None, as_json: o.Json = False) -> None:
     """Check every checksum of the store.
 
-    Exit code 1 if something is damaged. A result that is gone is named too.
+    Exit code 1 if something is damaged. A result that is gone though others were made from it is named too. The command
+    that made them makes both again.
     """
     from oversight.runs.kept import all_kept
     from oversight.runs.lineage import lost
@@ -85,10 +87,13 @@ def verify(store: o.Store = None, as_json: o.Json = False) -> None:
         printing.print_json(found)
     else:
         for key, reader in gone.items():
-            typer.echo(
-                f"{key}: is not there, though {reader[:12]} was made from it; it is made again when it is needed"
-            )
+            typer.echo(f"{key}: is not there, though {reader[:12]} was made from it; its command makes it again")
         store_tables.print_faults(n, faults, len(studies) + len(wrong), wrong)
+    if delete:
+        for key, fault in faults.items():
+            kept.forget(key, fault)
+    elif faults and not as_json:
+        typer.echo("to have them made again: oversight verify --delete, then the command that made them")
     if faults or wrong:
         raise typer.Exit(1)
 

@@ -105,7 +105,7 @@ def study_rows(store: DirectoryStore) -> list[Row]:
 def print_results(rows: Sequence[Row]) -> None:
     """A line each, oldest first."""
     for row in sorted(rows, key=lambda row: row["made"]):
-        size = readable(row["bytes"])
+        size = shown_bytes(row["bytes"])
         line = (
             f"{row['key'][:12]}  {row['kind']:10}  {row['made']:20}  {row['seconds']:8.2f} s  {size:>8}  {row['name']}"
         )
@@ -183,10 +183,10 @@ def print_garbage(garbage: Garbage, *, deleted: bool) -> None:
     for item in garbage.items:
         groups.setdefault((item.why, item.kind), []).append(item.bytes)
     for (why, kind), sizes in sorted(groups.items()):
-        typer.echo(f"{kind:12} {len(sizes):7}  {readable(sum(sizes)):>8}  {why}")
+        typer.echo(f"{kind:12} {len(sizes):7}  {shown_bytes(sum(sizes)):>8}  {why}")
     if not garbage.n_kept and garbage.items:
         typer.echo("no study is kept here: every result older than an hour counts as garbage")
-    n, size = counted(len(garbage.items), "thing"), readable(garbage.bytes)
+    n, size = counted(len(garbage.items), "thing"), shown_bytes(garbage.bytes)
     claims = f", and {counted(garbage.dead_claims, 'claim')} of ended processes" if garbage.dead_claims else ""
     held = f"{counted(garbage.n_results, 'result')}, {counted(garbage.n_kept, 'kept study')} looked at"
     if deleted:
@@ -197,7 +197,7 @@ def print_garbage(garbage: Garbage, *, deleted: bool) -> None:
         typer.echo(f"nothing to remove; {held}")
 
 
-def readable(n: int) -> str:
+def shown_bytes(n: int) -> str:
     """`12.3 MB`."""
     size, units = float(n), ["B", "kB", "MB", "GB", "TB"]
     while size >= 999.95 and len(units) > 1:

@@ -131,11 +131,9 @@ def _run(
     from dataclasses import replace
 
     from oversight.cli.live import live_view
-    from oversight.models.finetune.memory import available_bytes
     from oversight.resolve.sweeps import run_plan
     from oversight.runs.drive import Stop, interruptible
 
-    free = available_bytes("cpu") if ray is None else None
     stop = Stop()
     with interruptible(stop), live_view(f"sweep {asked.name}") as watch:
         swept = run_plan(
@@ -144,7 +142,7 @@ def _run(
             workers=workers,
             ray=ray,
             gpu_share=gpu_share,
-            memory_bytes=free if memory is None else int(memory * GIGABYTE),
+            memory_bytes=None if memory is None else int(memory * GIGABYTE),
             about=about_now(kept),
             retry_failed=retry_failed,
             watch=watch,
@@ -194,5 +192,6 @@ def _submit(asked: SweepPlan, kept: Store, words: list[str], n: int, settings: l
     if as_json:
         return printing.print_json({"jobs": list(jobs.ids), "logs": str(jobs.folder), "cancel": jobs.cancel_command})
     typer.echo(f"{len(jobs.ids)} jobs submitted: {', '.join(jobs.ids[:SHOWN_JOBS])}{' ...' * (n > SHOWN_JOBS)}")
-    typer.echo("how things stand: the same command with --dry-run; results so far: oversight report -o report.html")
+    typer.echo("how things stand: the same command with --dry-run in place of --slurm")
+    typer.echo(f"results so far: oversight report -o report.html --store {store}")
     typer.echo(f"logs: {jobs.folder}; to end them: {jobs.cancel_command}")

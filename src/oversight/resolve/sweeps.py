@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oversight.errors import InputError
+from oversight.models.finetune.memory import available_bytes
 from oversight.reports.result import Result
 from oversight.resolve.plans import from_document, read_plan, setups
 from oversight.resolve.stores import load_store
@@ -154,7 +155,12 @@ def run_plan(
     watch: Callable[[Status], None] | None = None,
     stop: Stop | None = None,
 ) -> Swept:
-    """`sweep` with everything that the command line can ask for; see `run_sweep` and `load_pool`."""
+    """`sweep` with everything that the command line can ask for; see `run_sweep` and `load_pool`.
+
+    `memory_bytes` None = what is free on this machine; on a cluster Ray keeps the accounts.
+    """
+    if memory_bytes is None and ray is None:
+        memory_bytes = available_bytes("cpu")
     pool = load_pool(plan, store, workers=workers, ray=ray, gpu_share=gpu_share)
     return run_sweep(
         load_campaign(plan, here=ray is None),

@@ -81,9 +81,11 @@ def execute(
 
 def run_graph(graph: Graph, *, store: Store, progress: Progress | None = None) -> dict[str, Outcome]:
     """`execute` for a graph."""
-    known: dict[str, Outcome] = {}
-    if graph.goals and not graph.missing(store.peek):
+    if graph.missing(store.peek):
+        Drive(graph, store=store, progress=progress, raising=True).run()
+    else:
         (progress or Progress()).started(0)
+    known: dict[str, Outcome] = {}
     while True:
         wanted = [goal for goal in graph.goals if goal.key not in known]
         known |= {goal.key: found for goal in wanted if (found := outcome_of(store, goal.key)) is not None}

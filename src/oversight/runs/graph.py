@@ -27,18 +27,20 @@ class Graph:
         env_of: the objects that a step's config only names, the same ones whenever it is asked; steps of different
             environments are never done together.
         around: given the store, the surroundings in which steps are done.
+        beside: steps that have to be there as well, though the goals can be read without them.
     """
 
     goals: tuple[Step, ...]
     kinds: Mapping[str, Kind]
     env_of: Callable[[Step], Any]
     around: Callable[[Store], AbstractContextManager[object]] = field(default=_no_surroundings)
+    beside: tuple[Step, ...] = ()
 
     @cached_property
     def steps(self) -> Mapping[str, Step]:
         """Every step by key, inputs before those who read them."""
         found: dict[str, Step] = {}
-        for goal in self.goals:
+        for goal in (*self.goals, *self.beside):
             _visit(goal, found)
         return found
 
@@ -85,7 +87,7 @@ class Graph:
         """Keys of the steps that have to be done, inputs first; below what is there nothing is looked for."""
         needed: set[str] = set()
         seen: set[str] = set()
-        waiting = list(self.goals)
+        waiting = [*self.goals, *self.beside]
         while waiting:
             step = waiting.pop()
             if step.key in seen:

@@ -154,8 +154,8 @@ class Campaign:
                 by_study[id(studies[-1])] = one
 
         def rows_of(study: Study) -> TestRows:
-            one = by_study[id(study)]
-            run_graph(replace(self.graph, goals=(*one.step.inputs,)), store=store)  # those that were damaged since
+            behind = replace(self.graph, goals=by_study[id(study)].step.inputs, beside=())
+            run_graph(behind, store=store)  # what was damaged since is made again
             return stored_rows(store, study)
 
         return Result(studies=tuple(studies), about=about or {}, rows_of=rows_of), len(self.scored) - len(studies)
@@ -208,6 +208,7 @@ def plan_studies(setups: Sequence[Setup], *, keep_models: bool = True) -> Campai
         kinds=KINDS,
         env_of=lambda step: home[step.key],
         around=lambda store: fits_kept_in(store, keep_models=keep_models),
+        beside=tuple(dict.fromkeys(before for one in scored for before in one.step.inputs)),
     )
     return Campaign(scored=tuple(scored), graph=graph, keep_models=keep_models)
 
