@@ -17,9 +17,9 @@ from toy_sweep import VICTIMS, Driver, Outcomes, Toy, Violation, contents, expec
 
 from oversight.runs.store import DirectoryStore
 
-STARTING_UP, STARTUP_SECONDS, MOST_DELAY = 0.15, 1.0, 0.15
+STARTING_UP, STARTUP_SECONDS, MOST_DELAY = 0.15, 1.0, 0.1
 AIMED_STEPS = 40
-PACE = 1.3
+PACE = 1.0
 GRID = """
 tasks = ["reviews"]
 supervisors = ["bow", "minilm@0"]
@@ -35,7 +35,7 @@ BATCHED = 1e-6
 
 def at_random(place: Path, *, kills: int, steps: int, seed: int) -> str:
     """One sweep, killed at random moments: the driver, a worker, or all of them; the same command goes on."""
-    toy, draw = Toy(folder=place / "killed", steps=steps, seconds=0.1, seed=seed), random.Random(seed)
+    toy, draw = Toy(folder=place / "killed", steps=steps, seconds=0.2, seed=seed), random.Random(seed)
     expected = undisturbed(place / "calm", toy)
     hit: Counter[str] = Counter()
     starts = there = 0
