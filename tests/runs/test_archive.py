@@ -261,7 +261,8 @@ def test_an_archive_that_ends_early_brings_in_what_was_whole_and_says_so(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no archive at all", b"\0" * 10240, gzip.compress(b"x", mtime=0), b"PK\x03\x04" * 200]
+    "content",
+    [b"", b"no archive at all", b"\0" * 10240, gzip.compress(b"x", mtime=0), b"PK\x03\x04" * 200],
     ids=["empty", "text", "zeros", "gzip", "zip"],
 )
 def test_other_files_are_bad_input(other: DirectoryStore, tmp_path: Path, content: bytes) -> None:
