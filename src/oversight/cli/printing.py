@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -127,7 +128,7 @@ def print_studies(result: Result, report: Path | None) -> None:
         for line in _by_method(result):
             typer.echo(line)
         if report is None:
-            typer.echo("every study: oversight report -o report.html (or .csv, .json, .md)")
+            typer.echo(f"every study: oversight report -o report.html{_store(result)} (or .csv, .json, .md)")
     if report:
         typer.echo(f"Report: {report}")
 
@@ -136,6 +137,13 @@ def counted(n: int, what: str) -> str:
     """`1 kept study`, `1,000 steps`."""
     many = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
     return f"{n:,} {what if n == 1 else many}"
+
+
+def _store(result: Result) -> str:
+    """The flag that names the store, where it is another than the one that is found without."""
+    place = str(result.about.get("store", ""))
+    found = {"", "memory", os.environ.get("OVERSIGHT_STORE") or "oversight-store"}
+    return "" if place in found else f" --store {place}"
 
 
 def _by_method(result: Result) -> list[str]:
