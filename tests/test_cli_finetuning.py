@@ -25,7 +25,7 @@ FULL = ("w2s", "data.jsonl", "--weak", "tiny@0", "--strong", "tiny", "--train", 
 BASE = (*FULL, "--set", "epochs=4", "--seeds", "2", "--json")
 ONCE = ("--set", "epochs=1", "--seeds", "1", "--json")
 ROLES = ("weak", "student", "ceiling")
-N_RESULTS = {"supervise": 2, "teach": 2, "ceiling": 2, "score": 1, "model": 6}
+N_RESULTS = {"supervise": 2, "teach": 2, "ceiling": 2, "rows": 1, "score": 1, "model": 6}
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def test_show_tells_how_a_model_was_made(kept: Path, oversight: Run) -> None:
 
 @pytest.mark.usefixtures("kept")
 def test_verify_reads_models_too(oversight: Run) -> None:
-    assert oversight("verify").out == "13 results, 0 damaged\n"
+    assert oversight("verify").out == "14 results, 0 damaged; 1 kept study, 0 damaged\n"
 
 
 @pytest.mark.usefixtures("kept", "untrained")

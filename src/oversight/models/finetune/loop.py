@@ -104,7 +104,8 @@ def train(
         now = time.monotonic()
         left = (now - started) / (state.step - first) * (n_updates - state.step)
         tell(state.step / n_updates, _line(state, n_updates, left))
-        due = now - saved > max(recipe.machine.seconds_between_checkpoints, cost * WORK_TO_CHECKPOINTS)
+        least = recipe.machine.seconds_between_checkpoints
+        due = now - saved > (max(least, cost * WORK_TO_CHECKPOINTS) if least else 0)
         if folder is not None and state.step < n_updates and classifier.team.agree(due):
             state.seconds, began = state.seconds + now - began, now
             _save(folder, state, classifier, optimizer)

@@ -32,7 +32,8 @@ class Machine:
         processes: data-parallel processes, one GPU each where there are GPUs.
         sharding: `none` = every process holds the whole model; `full` = parameters, gradients and optimiser state are
             spread over the processes (FSDP2).
-        seconds_between_checkpoints: of an unfinished run, at least; longer where writing one takes long (at most 1/20).
+        seconds_between_checkpoints: of an unfinished run, at least; longer where writing one takes long (at most 1/20);
+            0 = after every update.
     """
 
     tokens_at_once: int | None = None
