@@ -26,14 +26,19 @@ class Extracted:
     Attributes:
         features: by depth, (n, d) float32; for preference pairs that of the first text minus that of the second.
         n_truncated: rows that had a text longer than the limit.
-        error: largest cosine distance from float32 over a sample of rows and depths; 0 in float32 itself.
+        errors: by depth, the largest cosine distance from float32 over a sample of rows; 0 in float32 itself.
         n_tokens: real tokens that went through the network.
     """
 
     features: Mapping[int, Float32s]
     n_truncated: int
-    error: float
+    errors: Mapping[int, float]
     n_tokens: int
+
+    @property
+    def error(self) -> float:
+        """The largest of all depths."""
+        return max(self.errors.values())
 
 
 def batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:
@@ -81,7 +86,7 @@ def extract(
     )
     network.cast()
     found = _run(network, tokens.ids, tokens.pad, plan, depths, tick, cores)
-    error = 0.0 if exact is None else max(_cosine_distance(exact[k][sample], found[k][sample]) for k in depths)
+    errors = {k: 0.0 if exact is None else _cosine_distance(exact[k][sample], found[k][sample]) for k in depths}
     place = {text: i for i, text in enumerate(texts)}
     first = [place[text] for text in rows.texts]
     second = None if rows.others is None else [place[text] for text in rows.others]
@@ -89,7 +94,7 @@ def extract(
     return Extracted(
         features={k: found[k][first] if second is None else found[k][first] - found[k][second] for k in depths},
         n_truncated=int(np.sum(cut)),
-        error=error,
+        errors=errors,
         n_tokens=sum(lengths),
     )
 

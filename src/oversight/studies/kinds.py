@@ -37,10 +37,12 @@ def run_features(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env
         "n_rows": len(wanted[0].rows),
         "n_truncated": found.n_truncated,
         "max_tokens": wanted[0].backbone.max_tokens,
-        "cosine_error": found.error,
         "n_tokens": found.n_tokens,
     }
-    return [Outcome(arrays={"features": found.features[depth]}, record=about) for depth in depths]
+    return [
+        Outcome(arrays={"features": found.features[depth]}, record={**about, "cosine_error": found.errors[depth]})
+        for depth in depths
+    ]
 
 
 def same_pass(step: Step) -> Hashable:
