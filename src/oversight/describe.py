@@ -24,7 +24,8 @@ def describe(thing: Any) -> Any:
     """A JSON description of a config, a loss or a method, for use in a key.
 
     Numbers, strings and containers stand for themselves; a frozen dataclass is its class, the source of that class and
-    its fields; a function is its source, its defaults and what it closes over; an array is its bytes' hash. An object
+    its fields (and, where it has one, its `version`, which a class of ours counts up when its results change); a
+    function is its source, its defaults and what it closes over; an array is its bytes' hash. An object
     may offer `identity()` to say itself what decides its results.
 
     Raises:
@@ -73,7 +74,8 @@ def _describe_dataclass(thing: Any) -> dict[str, Any]:
     if hidden or not kind.__dataclass_params__.frozen:
         why = f"it keeps {', '.join(hidden)} beside its fields" if hidden else "it can change after it was described"
         raise InputError(f"{_name(kind)}: {why}, so no stored result could be believed; expected a frozen dataclass")
-    return {"class": _name(type(thing)), "fields": fields, **_class_source(type(thing))}
+    version = {"version": kind.version} if isinstance(getattr(kind, "version", None), int) else {}
+    return {"class": _name(type(thing)), "fields": fields, **version, **_class_source(type(thing))}
 
 
 def _class_source(kind: type) -> dict[str, Any]:

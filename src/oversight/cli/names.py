@@ -30,10 +30,10 @@ def power(
 
 @app.command()
 def methods(as_json: o.Json = False) -> None:
-    """The methods by name."""
-    from oversight.methods import ABOUT
+    """The methods by name: what each does, its paper, what it needs and on which tracks it runs."""
+    from oversight.methods import METHODS
 
-    printing.print_names(ABOUT, as_json)
+    printing.print_methods(METHODS, as_json)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from oversight.methods.entry import Entry
     from oversight.reports.result import Result, Study
     from oversight.runs.steps import Progress
     from oversight.runs.store import Store
@@ -176,6 +177,30 @@ def print_names(about: Mapping[str, str], as_json: bool) -> None:
         return print_json(dict(about))
     for name, line in about.items():
         typer.echo(f"{name:24} {line}")
+
+
+def print_methods(table: Mapping[str, Entry], as_json: bool) -> None:
+    """What there is, by family; one object per method in JSON."""
+    told: dict[str, dict[str, Any]] = {
+        name: {
+            "about": one.about,
+            "paper": one.paper,
+            "family": one.family,
+            "needs": one.asks,
+            "tracks": list(one.tracks),
+            "trials": [dict(trial) for trial in one.trials],
+        }
+        for name, one in table.items()
+    }
+    if as_json:
+        return print_json(told)
+    family = ""
+    for name, one in told.items():
+        if one["family"] != family:
+            family = str(one["family"])
+            typer.echo(f"{family.upper()}")
+        typer.echo(f"  {name:24} {one['about']}")
+        typer.echo(f"  {'':24} {one['paper']}; needs {one['needs']}; {', '.join(one['tracks'])}")
 
 
 def print_numbers(numbers: Mapping[str, Any], as_json: bool) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from oversight.methods.entry import Entry, of_loss
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -139,3 +141,14 @@ class Confidence:
         return confidence_loss(
             logits, targets, progress=progress, aux_weight=self.aux_weight, warmup_fraction=self.warmup_fraction
         )
+
+
+ENTRIES = {
+    "confidence": Entry(
+        make=of_loss(Confidence),
+        about="naive mixed with the student's own hardened guess, adaptive threshold",
+        paper="Burns et al. 2023, arXiv:2312.09390, appendix A.4",
+        family="losses",
+        trials=({}, {"aux_weight": 0.25}, {"aux_weight": 0.75}),
+    )
+}

@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from oversight.errors import InputError
-from oversight.models.student import Fitted, Loss, Student, Validation, cross_entropy
+from oversight.models.features import feature_backbone
+from oversight.models.student import Fitted, Loss, Student, Validation, cross_entropy, trained_how
 from oversight.tasks.split import Seed, cut_by_group
 from oversight.tasks.task import Labels, Rows
 
@@ -23,12 +24,21 @@ class Needs:
         losses: losses that it hands to the student, which must be able to honour them.
         students: further students it trains on the way, so that their features are ready.
         generation: whether the student must write text.
+        features: whether it reads the features of the student's network (`models.features.features`), however the
+            student is trained.
+        trains: ways of training that it runs on (`probe`, `full`, `lora`, `lp-ft`); empty = all.
+        classes: most classes that its definition covers; None = any number.
+        missing: what it lacks as it is set up, and how to give it; such a method cannot run.
     """
 
     supervisors: tuple[int, int | None] = (1, 1)
     losses: tuple[Loss, ...] = ()
     students: tuple[Student, ...] = ()
     generation: bool = False
+    features: bool = False
+    trains: tuple[str, ...] = ()
+    classes: int | None = None
+    missing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +154,17 @@ class WithLoss:
         return student.fit(data.rows, data.only, validation=data.checks, loss=self.loss, seed=seed)
 
 
-def check_needs(name: str, method: Method | OracleMethod, student: Student, *, n_supervisors: int) -> None:
+def check_needs(
+    name: str, method: Method | OracleMethod, student: Student, *, n_supervisors: int, n_classes: int | None = None
+) -> None:
     """Refuse a method whose needs are not met, before anything is computed.
 
     Raises:
         InputError: which need, what there is.
     """
+    _check_student(name, method.needs, student)
+    if n_classes is not None and n_classes > (method.needs.classes or n_classes):
+        raise InputError(f"method {name}: is defined for at most {method.needs.classes} classes, found {n_classes}")
     least, most = method.needs.supervisors
     if n_supervisors < least or (most is not None and n_supervisors > most):
         wanted = f"{least}" if most == least else f"{least} or more" if most is None else f"{least} to {most}"
@@ -163,6 +178,16 @@ def check_needs(name: str, method: Method | OracleMethod, student: Student, *, n
         )
     for loss in method.needs.losses:
         student.check_loss(loss)
+
+
+def _check_student(name: str, needs: Needs, student: Student) -> None:
+    if needs.missing:
+        raise InputError(f"method {name}: {needs.missing}")
+    train = trained_how(student)
+    if needs.trains and train not in needs.trains:
+        raise InputError(f"method {name}: runs on {', '.join(needs.trains)}, found a student trained by {train}")
+    if needs.features and feature_backbone(student) is None:
+        raise InputError(f"method {name}: needs a student with features, found {student.name}, which has none")
 
 
 def mean_labels(labels: Sequence[Labels], *, source: str) -> Labels:

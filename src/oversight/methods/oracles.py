@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from oversight.methods.entry import Entry
 from oversight.methods.method import Needs, WeakData
 from oversight.models.student import Fitted, Loss, Student, Validation, cross_entropy
 from oversight.tasks.split import Seed
@@ -36,3 +37,13 @@ class OracleEarlyStopping:
         """See `OracleMethod.train_with_truth`."""
         seen = Validation(rows=data.validation, labels=truth.on(data.validation))
         return student.fit(data.rows, data.only, validation=seen, loss=self.loss, seed=seed)
+
+
+ENTRIES = {
+    "oracle_early_stopping": Entry(
+        make=OracleEarlyStopping,
+        about="naive, but stopped by true labels of the validation rows: a diagnosis of overfitting",
+        paper="Burns et al. 2023, arXiv:2312.09390, section 5.1",
+        family="oracles",
+    )
+}

@@ -95,6 +95,8 @@ def together(jobs: Sequence[Callable[[], T]]) -> list[T]:
     A job must do the same every time, as it begins again after every wait. One that still waits after MOST_TURNS is run
     by itself. Features that it reads must be known around this call (see `features.using`).
     """
+    if len(jobs) == 1:
+        return [jobs[0]()]
     found: list[T] = []
     for start in range(0, len(jobs), SIDE_BY_SIDE):
         found += _in_turns(jobs[start : start + SIDE_BY_SIDE])

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ import numpy.typing as npt
 from oversight.models.backbone import Backbone
 from oversight.models.network import TOKEN_BUDGET, Network
 from oversight.tasks.task import Floats, Rows
+
+if TYPE_CHECKING:
+    from oversight.models.student import Student
 
 Float32s = npt.NDArray[np.float32]
 N_CHECKED = 64
@@ -177,6 +181,13 @@ def using(bank: FeatureBank) -> Generator[None, None, None]:
         yield
     finally:
         _BANK.reset(token)
+
+
+def feature_backbone(student: Student) -> Backbone | None:
+    """The network whose features a method may read: the deepest that the student reads, else the one it trains."""
+    if student.backbones:
+        return max(student.backbones, key=lambda one: one.blocks)
+    return getattr(student, "backbone", None)
 
 
 def features(backbone: Backbone, rows: Rows) -> Floats:

@@ -1,8 +1,9 @@
 """Names and paths become objects, here and nowhere else; the public functions accept either."""
 
+from oversight.resolve.methods import load_method
 from oversight.resolve.models import ModelOptions, load_checkpoint, load_student, load_supervisor
 from oversight.resolve.stores import check_folder, load_store, store_path
-from oversight.resolve.studies import load_method, prepare, weak_to_strong
+from oversight.resolve.studies import prepare, weak_to_strong
 from oversight.resolve.tasks import load_task, load_tests
 
 __all__ = [

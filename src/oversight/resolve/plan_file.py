@@ -13,6 +13,7 @@ from oversight.metrics.scores import METRICS
 from oversight.models.backbone import POOLS
 from oversight.models.finetune.recipe import Machine
 from oversight.models.prompted import Prompted
+from oversight.resolve.methods import IN_A_FILE
 from oversight.resolve.models import DEVICE, PRECISIONS, is_network, parts_of
 from oversight.resolve.recipes import PROBE, RECIPES, TRAINS, read_settings, takes_settings
 from oversight.resolve.studies import MOST_SEEDS
@@ -115,7 +116,8 @@ def _methods(top: Table) -> tuple[str, ...]:
         raise top.wrong("methods", "a list of names, or 'all'")
     names = top.names("methods") or ("naive",)
     for name in names:
-        check_name(top.place("methods"), "method", name, METHODS)
+        if IN_A_FILE not in name:
+            check_name(top.place("methods"), "method", name, METHODS)
     return names
 
 
@@ -256,7 +258,10 @@ def _check_honoured(table: Table, given: Mapping[str, Any], trains: list[str]) -
 def _method_tables(top: Table, methods: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, table in _by_name(top, "method", methods).items():
-        parameters = inspect.signature(METHODS[name]).parameters.values()
+        if name not in METHODS:
+            found[name] = dict(table.values)
+            continue
+        parameters = inspect.signature(METHODS[name].make).parameters.values()
         defaults = {one.name: one.default for one in parameters if isinstance(one.default, bool | int | float | str)}
         if table.values and not defaults:
             raise table.wrong(next(iter(table.values)), f"no settings, for {name} has none")

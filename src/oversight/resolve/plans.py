@@ -13,9 +13,10 @@ from typing import Any
 from oversight.errors import InputError, unknown
 from oversight.methods.method import Method, OracleMethod, check_needs
 from oversight.models.student import Student
+from oversight.resolve.methods import load_method
 from oversight.resolve.models import ModelOptions, load_supervisor, parts_of, student_in
 from oversight.resolve.plan_file import parse
-from oversight.resolve.studies import MOST_SEEDS, load_method, worded
+from oversight.resolve.studies import MOST_SEEDS, worded
 from oversight.resolve.sweep_plan import STUDENT, SUPERVISOR, SweepPlan, TaskTable
 from oversight.resolve.tables import quoted
 from oversight.resolve.tasks import hub_address, load_tests, task_in
@@ -134,15 +135,22 @@ class _Loader:
     plan: SweepPlan
     here: bool
     students: list[tuple[str, ModelOptions, Student]] = field(default_factory=list[tuple[str, ModelOptions, Student]])
-    methods: dict[str, Method | OracleMethod] = field(default_factory=dict[str, Method | OracleMethod])
+    methods: dict[str, tuple[str, Method | OracleMethod]] = field(
+        default_factory=dict[str, tuple[str, Method | OracleMethod]]
+    )
 
     def __post_init__(self) -> None:
         for name in self.plan.methods:
-            self.methods[name] = load_method(name, **self.plan.method_settings.get(name, {}))[1]
+            settings = self.plan.method_settings.get(name, {})
+            self.methods[name] = load_method(name, folder=self.folder, student=self._on_the_way, **settings)
 
     @property
     def folder(self) -> Path:
         return Path(self.plan.folder)
+
+    def _on_the_way(self, name: str) -> Student:
+        with _named(self.place("method")):
+            return student_in(self.folder, name, self.plan.model_options(STUDENT, name), here=self.here)
 
     def place(self, *keys: str) -> str:
         """Where in the plan something was named, for messages."""
@@ -157,7 +165,7 @@ class _Loader:
         students = {strong: self.student(strong, STUDENT, task) for strong in dict.fromkeys(cell[1] for cell in cells)}
         return Setup(
             task=task,
-            arms=self.arms(cells, supervisors, students),
+            arms=self.arms(cells, supervisors, students, n_classes=task.n_classes),
             seeds=seeds_of(plan.seeds, split=plan.split_seed, init=plan.init_seed, order=plan.order_seed),
             tests=tests,
             metric=plan.metric,
@@ -194,18 +202,25 @@ class _Loader:
         cells: Sequence[tuple[str, str, str]],
         supervisors: Mapping[str, tuple[Supervisor, ...]],
         students: Mapping[str, Student],
+        *,
+        n_classes: int,
     ) -> tuple[Arm, ...]:
         """An arm for every cell; where all methods were asked for, for those whose method applies."""
         found: list[Arm] = []
         refused: dict[tuple[str, str], InputError] = {}
         served: set[tuple[str, str]] = set()
         for weak, strong, name in cells:
-            arm = Arm(
-                supervisors=supervisors[weak], student=students[strong], method=self.methods[name], method_name=name
-            )
+            shown, method = self.methods[name]
+            arm = Arm(supervisors=supervisors[weak], student=students[strong], method=method, method_name=shown)
             try:
                 with _named(f"{self.place('methods')} with supervisor {weak}, student {strong}"):
-                    check_needs(name, arm.method, arm.student, n_supervisors=len(arm.supervisors))
+                    check_needs(
+                        name,
+                        arm.method,
+                        arm.student,
+                        n_supervisors=len(arm.supervisors),
+                        n_classes=n_classes,
+                    )
             except InputError as error:
                 if not self.plan.all_methods:
                     raise

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from oversight.errors import InputError, unknown
-from oversight.methods import METHODS
-from oversight.methods.method import Method, OracleMethod, WithLoss
+from oversight.methods.method import Method, OracleMethod
 from oversight.metrics.scores import METRICS
+from oversight.models.student import Student
 from oversight.reports.result import Result
+from oversight.resolve.methods import load_method
 from oversight.resolve.models import AS_IS, ModelOptions, is_network, load_student, load_supervisor
 from oversight.resolve.recipes import PROMPT, ROLES, check_roles, check_train, takes_settings, trains_of
 from oversight.resolve.stores import load_store
@@ -25,32 +27,15 @@ from oversight.tasks.task import Task
 MOST_SEEDS = 1000
 
 
-def load_method(spec: str | Method | OracleMethod, **settings: Any) -> tuple[str, Method | OracleMethod]:
-    """A method with its name; a plain function of (logits, targets, progress) is a loss.
-
-    Raises:
-        InputError: unknown name or setting.
-    """
-    if isinstance(spec, str):
-        if spec not in METHODS:
-            raise unknown("method", spec, METHODS)
-        try:
-            return spec, METHODS[spec](**settings)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"method {spec}: {error}") from None
-    if hasattr(spec, "train") or hasattr(spec, "train_with_truth"):
-        return str(getattr(spec, "name", type(spec).__name__.lower())), spec
-    return str(getattr(spec, "__name__", type(spec).__name__.lower())), WithLoss(spec)  # pyright: ignore
-
-
 def _load_methods(
-    specs: Sequence[Any], settings: Mapping[str, Mapping[str, Any]]
+    specs: Sequence[Any], settings: Mapping[str, Mapping[str, Any]], student: Callable[[str], Student]
 ) -> list[tuple[str, Method | OracleMethod]]:
     unused = [name for name in settings if name not in specs]
     if unused:
         given = ", ".join(settings[unused[0]])
         raise InputError(f"{given}: a setting of method {unused[0]}, which is not among the methods asked for")
-    return [load_method(one, **(settings.get(one, {}) if isinstance(one, str) else {})) for one in specs]
+    given = [settings.get(one, {}) if isinstance(one, str) else {} for one in specs]
+    return [load_method(one, student=student, **own) for one, own in zip(specs, given, strict=True)]
 
 
 def _trained(
@@ -141,10 +126,10 @@ def prepare(
         raise InputError(f"--seeds: found {seeds}, expected 1 to {MOST_SEEDS}")
     if metric is not None and metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    methods = _load_methods(_several(method), method_settings or {})
     loaded = load_task(task, columns=columns, strict=strict, n_train=n_train, n_test=n_test)
     loaded, further = load_tests(loaded, tests or {}, columns=columns, strict=strict)
     weak_options, strong_options = (worded(one, loaded) for one in (weak_options, strong_options))
+    methods = _load_methods(_several(method), method_settings or {}, partial(load_student, options=strong_options))
     students = [load_student(one, strong_options) for one in _several(strong)]
     supervisors = [load_supervisor(one, loaded, weak_options, tests=further) for one in _several(weak)]
     return Setup(

@@ -85,7 +85,12 @@ def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: P
 
 
 def same_students(step: Step) -> Hashable:
-    """Students of one seed on the same features follow each other, so that the rows are decomposed once."""
+    """Probes of one seed on the same features follow each other, so that the rows are decomposed once.
+
+    What is fine-tuned stands alone: a job that waits for another's solution begins again.
+    """
+    if "recipe" in step.config["student"].get("fields", {}):
+        return step.key
     reads = tuple(before.key for before in step.inputs if before.kind == "features")
     return (*step.config["seed"], *reads) if reads else step.key
 

@@ -12,6 +12,7 @@ import numpy as np
 from oversight.describe import describe
 from oversight.methods.method import Method, OracleMethod
 from oversight.models.backbone import Backbone
+from oversight.models.features import feature_backbone
 from oversight.models.student import Student
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
@@ -95,7 +96,8 @@ class Plan:
     ) -> Step:
         """A student learns from the labels of transfer and validation rows; `name` is that of the method."""
         extra = [backbone for other in method.needs.students for backbone in other.backbones]
-        reads = self._reads((*student.backbones, *extra))
+        own = feature_backbone(student) if method.needs.features else None
+        reads = self._reads(tuple(dict.fromkeys((*student.backbones, *extra, *([own] if own else [])))))
         config = {**self._data(seed), "student": self._describe(student), "method": self._describe(method)}
         job = Job(seed=seed, reads=self._wanted(reads), student=student, method=method)
         weak = "+".join(self.objects[one.key].supervisor.name for one in labels)

@@ -172,7 +172,13 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
     for seed in setup.seeds:
         plan.split(seed)
     for arm in setup.arms:
-        check_needs(arm.method_name, arm.method, arm.student, n_supervisors=len(arm.supervisors))
+        check_needs(
+            arm.method_name,
+            arm.method,
+            arm.student,
+            n_supervisors=len(arm.supervisors),
+            n_classes=setup.task.n_classes,
+        )
         for seed in setup.seeds:
             for supervisor in arm.supervisors:
                 supervisor.check(setup.task, plan.split(seed), setup.tests)
