@@ -31,7 +31,8 @@ HOUSE: dict[str, set[str]] = {
     "methods": {"errors", "tasks", "models"},
     "reports": {"errors", "tasks", "metrics"},
 }
-HOUSE["studies"] = {*HOUSE}
+HOUSE["testing"] = {"errors", "describe", "methods", "models", "tasks"}
+HOUSE["studies"] = {*HOUSE} - {"testing"}
 HOUSE["resolve"] = {*HOUSE}
 HOUSE["cli"] = {*HOUSE}
 HOUSE["__main__"] = {"cli"}

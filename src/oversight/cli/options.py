@@ -182,6 +182,50 @@ OlderThan = Annotated[
     float, typer.Option("--older-than", metavar="DAYS", help="For how long unfinished fits may lie untouched.")
 ]
 
+ComparedTasks = Annotated[
+    list[str],
+    typer.Argument(metavar="TASK...", help="Names, files, directories or hf:org/name: those of the leaderboard."),
+]
+OneWeak = Annotated[
+    str, typer.Option("--weak", metavar="MODEL", help="Who labels; a+b for methods that take several supervisors.")
+]
+OneStrong = Annotated[str, typer.Option("--strong", metavar="MODEL", help="Who learns.")]
+Methods = Annotated[
+    str, typer.Option("--methods", metavar="all|NAME,...", help="Which methods; all = every one that applies.")
+]
+FurtherMethod = Annotated[
+    list[str] | None,
+    typer.Option("--method", metavar="NAME|FILE.py:NAME", help="One more, such as your own in a file. Repeatable."),
+]
+ComparedSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="[OWNER.]NAME=VALUE",
+        help="A setting of fine-tuning (epochs=3, strong.rank=16) or of a method (bootstrap.through=minilm@1, "
+        "confidence.aux_weight=0.75). Repeatable.",
+    ),
+]
+Development = Annotated[
+    list[str] | None,
+    typer.Option("--dev", metavar="TASK", help="Choose every method's settings on this task. Repeatable."),
+]
+Trials = Annotated[int, typer.Option("--trials", metavar="N", help="Settings tried for every method on --dev tasks.")]
+Family = Annotated[
+    list[str] | None,
+    typer.Option("--family", metavar="NAME=TASK,TASK", help="Tasks that count as one, beside those found. Repeatable."),
+]
+LinearMetric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="accuracy, balanced_accuracy, nll or brier. Default: accuracy, balanced where a class exceeds 55 %.",
+    ),
+]
+BoardReport = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE", help="Also write it to a file: .html, .md or .json.")
+]
 
 PlanFile = Annotated[
     Path | None, typer.Argument(metavar="[PLAN.toml]", help="The grid: tasks, supervisors, students, methods, seeds.")
@@ -255,6 +299,22 @@ def named_tests(tests: list[str]) -> dict[str, str]:
         if name in found:
             raise InputError(f"--test: found the name '{name}' twice, expected each name once")
         found[name] = path
+    return found
+
+
+def families(texts: list[str]) -> dict[str, tuple[str, ...]]:
+    """NAME=TASK,TASK of every `--family`.
+
+    Raises:
+        InputError: not of this form, or fewer than two tasks.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, equals, members = text.partition("=")
+        tasks = tuple(one for one in members.split(",") if one)
+        if not (name and equals and len(tasks) > 1):
+            raise InputError(f"--family: found '{text}', expected NAME=TASK,TASK")
+        found[name] = tasks
     return found
 
 

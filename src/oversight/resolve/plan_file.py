@@ -39,7 +39,7 @@ from oversight.tasks.records import bad
 
 ALSO = {"weak": SUPERVISOR, "strong": STUDENT}
 SEEDS = ("split_seed", "init_seed", "order_seed")
-SWITCHES = ("strict", "trust_remote_code", "keep_models")
+SWITCHES = ("strict", "trust_remote_code", "keep_models", "baselines")
 LISTS = ("tasks", "supervisors", "students")
 TOP = (
     *(*LISTS, "methods", "train", "seeds", *SEEDS, "metric", "n_train", "n_test", *SWITCHES, *READ),
@@ -90,6 +90,7 @@ def parse(text: str, *, name: str, folder: str, file: str) -> SweepPlan:
         strict=bool(top.truth("strict")),
         options={**_read_options(top), "remote_code": bool(top.truth("trust_remote_code"))},
         keep_models=_or(top.truth("keep_models"), True),
+        baselines=bool(top.truth("baselines")),
         settings=_settings_of(top, train, model_tables, models),
         task_tables=_task_tables(top, tasks),
         model_tables=model_tables,

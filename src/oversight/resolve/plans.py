@@ -169,6 +169,7 @@ class _Loader:
             seeds=seeds_of(plan.seeds, split=plan.split_seed, init=plan.init_seed, order=plan.order_seed),
             tests=tests,
             metric=plan.metric,
+            baselines=plan.baselines,
         )
 
     def data(self, name: str) -> tuple[Task, dict[str, Task]]:

@@ -74,6 +74,7 @@ class SweepPlan:
         n_train, n_test, strict: of every task that does not say otherwise.
         options: `max_tokens`, `precision`, `device` and `remote_code` of every model that does not say otherwise.
         keep_models: whether fine-tuned weights are kept.
+        baselines: whether those of every supervisor and student are run too.
         settings: of recipes, for `both`, `supervisor`, `student`.
         task_tables: by task.
         model_tables: by model, then `both`, `supervisor`, `student`: options and settings of recipes.
@@ -102,6 +103,7 @@ class SweepPlan:
     strict: bool
     options: Mapping[str, Any]
     keep_models: bool
+    baselines: bool = False
     settings: Mapping[str, Mapping[str, Any]]
     task_tables: Mapping[str, TaskTable]
     model_tables: Mapping[str, Mapping[str, Mapping[str, Any]]]

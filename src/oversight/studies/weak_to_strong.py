@@ -21,6 +21,7 @@ from oversight.runs.kept import Kept, keep
 from oversight.runs.steps import Progress, Step
 from oversight.runs.store import DirectoryStore, MemoryStore, Store
 from oversight.runs.workshop import outcome_of
+from oversight.studies.baselines import Baseline, baselines
 from oversight.studies.kinds import KINDS
 from oversight.studies.plan import Plan
 from oversight.studies.shelf import fits_kept_in
@@ -69,6 +70,7 @@ class Setup:
         seeds: one training of every role per entry.
         tests: further test sets by name.
         metric: of gap and PGR; None = accuracy, balanced where a class is too common.
+        baselines: whether those of every supervisor and student are run too.
     """
 
     task: Task
@@ -76,6 +78,7 @@ class Setup:
     seeds: tuple[Seed, ...]
     tests: Mapping[str, Task] = field(default_factory=dict[str, Task])
     metric: str | None = None
+    baselines: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +126,19 @@ class Campaign:
         scored: every arm of every setup on every test set.
         graph: of all their steps; shared ones are there once.
         keep_models: whether the store also keeps fine-tuned weights.
+        shown: baselines by setup (its `id`), supervisor and student.
     """
 
     scored: tuple[Scored, ...]
     graph: Graph
     keep_models: bool
+    shown: Mapping[tuple[int, str, str], tuple[Baseline, ...]] = field(
+        default_factory=dict[tuple[int, str, str], tuple[Baseline, ...]]
+    )
+
+    def baselines(self, one: Scored) -> tuple[Baseline, ...]:
+        """Those that stand beside a study."""
+        return self.shown.get((id(one.setup), one.arm.weak_name, one.arm.student.name), ())
 
     def kept(self, title: str, about: Mapping[str, Any]) -> Kept:
         """What is asked for, to be written down in the store; `about` says by which command."""
@@ -197,26 +208,31 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
 
 
 def plan_studies(setups: Sequence[Setup], *, keep_models: bool = True) -> Campaign:
-    """Several studies as one graph.
+    """Several studies as one graph, with the baselines that they ask for.
 
     Raises:
         InputError: see `plan_study`.
     """
     home: dict[str, Plan] = {}
     scored: list[Scored] = []
+    shown: dict[tuple[int, str, str], tuple[Baseline, ...]] = {}
     for setup in setups:
         plan, found = plan_study(setup)
         scored += found
+        pairs = {(arm.weak_name, arm.student.name): arm for arm in setup.arms} if setup.baselines else {}
+        for pair, arm in pairs.items():
+            shown[id(setup), *pair] = baselines(plan, arm.supervisors, arm.student, setup.seeds)
         for key in plan.objects:
             home.setdefault(key, plan)
+    extra = [step for every in shown.values() for one in every for step in one.steps]
     graph = Graph(
         goals=tuple(one.step for one in scored),
         kinds=KINDS,
         env_of=lambda step: home[step.key],
         around=lambda store: fits_kept_in(store, keep_models=keep_models),
-        beside=tuple(dict.fromkeys(before for one in scored for before in one.step.inputs)),
+        beside=tuple(dict.fromkeys((*(before for one in scored for before in one.step.inputs), *extra))),
     )
-    return Campaign(scored=tuple(scored), graph=graph, keep_models=keep_models)
+    return Campaign(scored=tuple(scored), graph=graph, keep_models=keep_models, shown=shown)
 
 
 def run_study(

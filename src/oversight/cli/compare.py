@@ -1,0 +1,194 @@
+"""The command that compares methods."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from oversight.cli import options as o
+from oversight.cli import printing
+from oversight.cli.app import INTERRUPTED, app
+from oversight.cli.studies import about_now
+from oversight.errors import InputError
+
+if TYPE_CHECKING:
+    from oversight.resolve.compare import Asked, Comparison
+    from oversight.resolve.comparing import Compared
+    from oversight.runs.store import Store
+
+ROLES = ("weak", "strong", "both")
+
+
+@app.command()
+def compare(
+    task: o.ComparedTasks,
+    weak: o.OneWeak,
+    strong: o.OneStrong,
+    methods: o.Methods = "all",
+    method: o.FurtherMethod = None,
+    train: o.Train = "probe",
+    weak_train: o.WeakTrain = None,
+    strong_train: o.StrongTrain = None,
+    settings: o.ComparedSettings = None,
+    seeds: o.Seeds = 5,
+    dev: o.Development = None,
+    trials: o.Trials = 3,
+    family: o.Family = None,
+    metric: o.LinearMetric = None,
+    text: o.Text = None,
+    label: o.Label = None,
+    group: o.Group = None,
+    n_train: o.MostTrain = None,
+    n_test: o.MostTest = None,
+    max_tokens: o.MaxTokens = 256,
+    device: o.Device = "auto",
+    workers: o.Workers = 1,
+    retry_failed: o.RetryFailed = False,
+    report: o.BoardReport = None,
+    dry_run: o.DryRun = False,
+    store: o.Store = None,
+    as_json: o.Json = False,
+) -> None:
+    """A leaderboard of methods: who beats naive training beyond doubt, on all tasks, at what cost."""
+    from oversight.reports.leaderboard_exports import check_place
+    from oversight.resolve import load_store
+    from oversight.resolve.compare import Asked, load_comparison
+    from oversight.resolve.sweeps import check_workers
+
+    began = time.monotonic()
+    check_workers(workers)
+    if report:
+        check_place(report)
+    by_role, by_method = read_settings(settings or [])
+    asked = Asked(
+        tasks=tuple(task),
+        weak=weak,
+        strong=strong,
+        methods=(*methods.split(","), *(method or [])),
+        train=_trains(train, weak_train, strong_train, weak=weak, strong=strong),
+        seeds=seeds,
+        settings=by_role,
+        method_settings=by_method,
+        development=tuple(dev or []),
+        trials=trials,
+        families=o.families(family or []),
+        options={"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
+        columns={name: one for name, one in (("text", text), ("label", label), ("group", group)) if one},
+    )
+    comparison = load_comparison(asked)
+    kept = load_store(store)
+    if dry_run:
+        return _dry_run(comparison, kept, workers, as_json)
+    compared = _run(comparison, kept, workers, retry_failed, began)
+    if compared.board and report:
+        compared.board.report(report)
+    _answer(compared, kept, as_json)
+    if compared.board and report:
+        typer.echo(f"Report: {report}", err=as_json)
+
+
+def read_settings(texts: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Settings of recipes by role (`weak`, `strong`, `both`), and of methods by name.
+
+    Raises:
+        InputError: not of the form [ROLE.|METHOD.]NAME=VALUE.
+    """
+    by_role: dict[str, dict[str, Any]] = {role: {} for role in ROLES}
+    by_method: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        owner, dot, key = name.rpartition(".")
+        if not (key and equals and value) or (dot and not owner):
+            raise InputError(f"--set: found '{text}', expected NAME=VALUE, weak.NAME=VALUE or METHOD.NAME=VALUE")
+        to = by_role[owner or "both"] if owner in ("", *ROLES) else by_method.setdefault(owner, {})
+        to[key] = _value(value)
+    return by_role, by_method
+
+
+def _value(text: str) -> Any:
+    """A number, true or false where it is one, else the text."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return found if isinstance(found, int | float | bool | list) else text
+
+
+def _trains(train: str, weak_train: str | None, strong_train: str | None, *, weak: str, strong: str) -> dict[str, str]:
+    from oversight.resolve.models import is_network
+
+    found = o.trains(train, weak_train, strong_train, weak=[weak], strong=[strong])
+    return {role: found[role] for role, model in (("weak", weak), ("strong", strong)) if is_network(model)}
+
+
+def _run(comparison: Comparison, kept: Store, workers: int, retry_failed: bool, began: float) -> Compared:
+    from oversight.cli.live import live_view
+    from oversight.resolve.comparing import run_comparison
+    from oversight.runs.drive import Stop, interruptible
+
+    stop = Stop()
+    with interruptible(stop), live_view("compare") as watch:
+        found = run_comparison(
+            comparison,
+            store=kept,
+            workers=workers,
+            about=about_now(kept),
+            retry_failed=retry_failed,
+            watch=watch,
+            stop=stop,
+        )
+    if found.board is None:
+        return found
+    about = {**found.board.about, "seconds": round(time.monotonic() - began, 1)}
+    return replace(found, board=replace(found.board, about=about))
+
+
+def _answer(compared: Compared, kept: Store, as_json: bool) -> None:
+    from oversight.cli.live import print_summary
+
+    summary = compared.swept.summary
+    printing.tell_damaged(kept, found=summary.damaged)
+    print_summary(summary, compared.swept.campaign.graph, found=summary.found if summary.stopped else None)
+    if compared.board is not None:
+        if as_json:
+            printing.print_json(compared.board.as_json())
+        else:
+            print_board(compared.board)
+    if summary.stopped:
+        raise typer.Exit(INTERRUPTED)
+    if summary.failed or compared.board is None:
+        raise typer.Exit(1)
+
+
+def print_board(board: Any) -> None:
+    """The tables on stdout."""
+    from rich.console import Console
+
+    from oversight.reports.leaderboard_tables import as_rich
+
+    Console(highlight=False).print(as_rich(board))
+
+
+def _dry_run(comparison: Comparison, kept: Store, workers: int, as_json: bool) -> None:
+    """The graph of the comparison under default settings, in numbers."""
+    from oversight.cli.live import print_dry_run
+    from oversight.resolve.sweeps import load_campaign
+    from oversight.studies.sweep import count_sweep
+
+    asked: Asked = comparison.asked
+    campaign = load_campaign(comparison.plan(asked.method_settings))
+    numbers: dict[str, Any] = {"plan": "compare", **count_sweep(campaign, kept, workers=workers)}
+    told = {**numbers, "methods": list(comparison.shown.values()), "not_applicable": dict(comparison.not_applicable)}
+    if as_json:
+        return printing.print_json(told)
+    print_dry_run(numbers)
+    typer.echo(f"methods: {', '.join(told['methods'])}")
+    for name, reason in comparison.not_applicable.items():
+        typer.echo(f"not applicable: {name}: {reason}")

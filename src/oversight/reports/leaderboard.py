@@ -1,0 +1,245 @@
+"""What a comparison gives: who beats the reference beyond doubt, on which tasks, and at what cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from oversight.errors import InputError
+from oversight.metrics.intervals import Estimate
+
+Verdict = Literal["better", "worse", "not told apart"]
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLine:
+    """A task of the leaderboard.
+
+    Attributes:
+        name, family: as shown; tasks of one family count as one.
+        metric: accuracy, or what was asked for, or balanced accuracy where a class is too common.
+        n_test, n_groups: rows and groups of the test set.
+        weak, reference, ceiling: scores.
+        gap: ceiling - weak.
+        warnings: what a reader must know of its studies.
+    """
+
+    name: str
+    family: str
+    metric: str
+    n_test: int
+    n_groups: int
+    weak: Estimate
+    reference: Estimate
+    ceiling: Estimate
+    gap: Estimate
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A method on one task: its student's score, that minus the reference's (95 %, by itself), and PGR."""
+
+    student: Estimate
+    gain: Estimate
+    pgr: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A method over all tasks.
+
+    Attributes:
+        method: as shown.
+        settings: other than its defaults.
+        oracle: whether it sees ground truth; such a method is shown, but not ranked.
+        exploratory: why its settings may owe something to these test rows; None = they do not.
+        gain: mean over families of student - reference, its interval simultaneous over all methods.
+        alone: the same with an interval for this method by itself.
+        pgr: pooled over tasks, those with an undefined PGR included.
+        median_pgr: over the tasks where PGR is defined; None where there is none.
+        undefined: by task, why PGR is undefined.
+        rank: best and worst place that the simultaneous intervals of all pairs allow; None for an oracle.
+        p: Wilcoxon's signed rank test over families, by Holm; None with fewer than ten families.
+        seconds: of computing for one seed and task, mean; None where the store does not know.
+        cells: by task.
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    oracle: bool
+    exploratory: str | None
+    gain: Estimate
+    alone: Estimate
+    pgr: Estimate
+    median_pgr: float | None
+    undefined: Mapping[str, str]
+    rank: tuple[int, int] | None
+    p: float | None
+    seconds: float | None
+    cells: Mapping[str, Cell]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Better or worse than the reference only where the simultaneous interval says so."""
+        if self.gain.low > 0:
+            return "better"
+        return "worse" if self.gain.high < 0 else "not told apart"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineLine:
+    """A baseline: scores by task, why it is missing on others, and its difference to the reference where it is there on
+    all tasks (95 %, by itself; None otherwise)."""
+
+    name: str
+    about: str
+    scores: Mapping[str, Estimate]
+    missing: Mapping[str, str]
+    gain: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """A comparison of methods that share supervisor, student, tasks, rows and seeds.
+
+    Attributes:
+        reference: the method that the others are compared with.
+        weak_model, strong_model, train, weak_train, seeds: what they share.
+        tasks: in the order asked for.
+        standings: the reference first, then by gain.
+        baselines: always shown.
+        not_applicable: methods that these inputs do not allow, with the reason.
+        unfinished: methods that failed somewhere, with where and why.
+        differences: every pair of ranked methods (first minus second), simultaneous over pairs.
+        correction: how the intervals are made simultaneous.
+        why_no_p: why no p values are given; None where they are.
+        tuning: how settings were chosen.
+        about: command, versions, seconds.
+    """
+
+    reference: str
+    weak_model: str
+    strong_model: str
+    train: str
+    weak_train: str
+    seeds: int
+    tasks: tuple[TaskLine, ...]
+    standings: tuple[Standing, ...]
+    baselines: tuple[BaselineLine, ...]
+    not_applicable: Mapping[str, str]
+    unfinished: Mapping[str, str]
+    differences: Mapping[tuple[str, str], Estimate]
+    correction: str
+    why_no_p: str | None
+    tuning: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    about: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __str__(self) -> str:
+        from oversight.reports.leaderboard_tables import as_text
+
+        return as_text(self)
+
+    def standing(self, method: str) -> Standing:
+        """Of one method.
+
+        Raises:
+            KeyError: it is not on the board.
+        """
+        for one in self.standings:
+            if one.method == method:
+                return one
+        raise KeyError(method)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything; what is undefined is None."""
+        return {
+            **{
+                name: getattr(self, name) for name in ("reference", "weak_model", "strong_model", "train", "weak_train")
+            },
+            "seeds": self.seeds,
+            "correction": self.correction,
+            "tasks": [_task_json(one) for one in self.tasks],
+            "methods": [_standing_json(one) for one in self.standings],
+            "baselines": [_baseline_json(one) for one in self.baselines],
+            "differences": [
+                {"first": first, "second": second, **one.as_json()} for (first, second), one in self.differences.items()
+            ],
+            "not_applicable": dict(self.not_applicable),
+            "unfinished": dict(self.unfinished),
+            "why_no_p": self.why_no_p,
+            "tuning": dict(self.tuning),
+            "about": dict(self.about),
+        }
+
+    def report(self, path: str | Path) -> Path:
+        """Write a self-contained page (.html), a table (.md) or all numbers (.json).
+
+        Returns:
+            Its path.
+
+        Raises:
+            InputError: another ending, or a place that cannot be written.
+        """
+        from oversight.reports.leaderboard_exports import write
+
+        return write(self, Path(path))
+
+
+def _task_json(one: TaskLine) -> dict[str, Any]:
+    told = {name: getattr(one, name) for name in ("name", "family", "metric", "n_test", "n_groups")}
+    scores = {name: getattr(one, name).as_json() for name in ("weak", "reference", "ceiling", "gap")}
+    return {**told, **scores, "warnings": list(one.warnings)}
+
+
+def _standing_json(one: Standing) -> dict[str, Any]:
+    return {
+        "method": one.method,
+        "verdict": one.verdict,
+        "gain": one.gain.as_json(),
+        "gain_alone": one.alone.as_json(),
+        "pooled_pgr": {**one.pgr.as_json(), "defined": one.pgr.defined, "reason": one.pgr.reason},
+        "median_pgr": one.median_pgr,
+        "pgr_undefined": dict(one.undefined),
+        "rank": None if one.rank is None else list(one.rank),
+        "p_holm": one.p,
+        "seconds": one.seconds,
+        "settings": dict(one.settings),
+        "oracle": one.oracle,
+        "exploratory": one.exploratory,
+        "tasks": {
+            name: {"student": cell.student.as_json(), "gain": cell.gain.as_json(), "pgr": cell.pgr.as_json()}
+            for name, cell in one.cells.items()
+        },
+    }
+
+
+def _baseline_json(one: BaselineLine) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "about": one.about,
+        "gain_alone": None if one.gain is None else one.gain.as_json(),
+        "scores": {name: score.as_json() for name, score in one.scores.items()},
+        "missing": dict(one.missing),
+    }
+
+
+def signed(value: float) -> str:
+    """`+.012`, `-.003`, `?` where undefined."""
+    if not math.isfinite(value):
+        return "?"
+    return f"{value:+.3f}".replace("0.", ".", 1)
+
+
+def check_ending(path: Path) -> None:
+    """Refuse what is neither .html, .md nor .json.
+
+    Raises:
+        InputError: the ending.
+    """
+    if path.suffix not in {".html", ".md", ".json"}:
+        raise InputError(f"--report: found {path.name}, expected a name that ends in .html, .md or .json")

@@ -1,0 +1,188 @@
+"""A leaderboard as tables: for the terminal, as plain text, in Markdown."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from oversight.metrics.intervals import Estimate
+from oversight.reports.leaderboard import BaselineLine, Leaderboard, Standing, signed
+from oversight.reports.words import UNDEFINED, clean, number
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+WIDE = 140
+HEADINGS = ("rank", "method", "gain over {}", "verdict", "pooled PGR", "median PGR", "p", "seconds")
+TASK_HEADINGS = ("task", "family", "metric", "n", "weak", "{}", "ceiling", "gap")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table with its title; every row has as many cells as the head."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def sheets(board: Leaderboard) -> list[Sheet]:
+    """The tables, the most important first."""
+    found = [_standings(board), _tasks(board)]
+    if board.baselines:
+        found.append(_baselines(board))
+    found.append(_by_task(board))
+    return found
+
+
+def notes(board: Leaderboard) -> list[str]:
+    """What has to be known to read them; one line each."""
+    n_families = len({one.family for one in board.tasks})
+    told = [
+        f"{board.weak_model} -> {board.strong_model} ({board.train}), {board.seeds} seeds, {len(board.tasks)} tasks in "
+        f"{n_families} families; every method has the same rows, supervisors, seeds and ceilings",
+        f"gain: mean over families of student - {board.reference}; intervals {board.correction}; 'better' and 'worse' "
+        "only where the interval says so; rank: places that the intervals of all pairs allow",
+        "pooled PGR: sum of gains over the supervisor / sum of gaps, every task included; median PGR: over the tasks "
+        "where it is defined",
+    ]
+    told += [f"p: {board.why_no_p}"] if board.why_no_p else ["p: Wilcoxon's signed rank over families, by Holm"]
+    told += [f"{one.method}: exploratory: {one.exploratory}" for one in board.standings if one.exploratory]
+    told += [f"{one.method}: sees ground truth: not ranked" for one in board.standings if one.oracle]
+    told += [f"not finished: {name}: {why}" for name, why in board.unfinished.items()]
+    told += [f"not applicable: {name}: {why}" for name, why in board.not_applicable.items()]
+    told += [f"baseline not applicable: {name}: {why}" for name, why in missing_baselines(board)]
+    told += [f"{one.name}: {warning}" for one in board.tasks for warning in one.warnings]
+    return [clean(one) for one in told]
+
+
+def missing_baselines(board: Leaderboard) -> list[tuple[str, str]]:
+    """Baselines that are nowhere, with the first reason."""
+    return [(one.name, next(iter(one.missing.values()))) for one in board.baselines if not one.scores and one.missing]
+
+
+def as_rich(board: Leaderboard) -> Group:
+    """For the terminal."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[Table | Text] = []
+    for sheet in sheets(board):
+        table = Table(title=sheet.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for i, name in enumerate(sheet.head):
+            table.add_column(name, overflow="fold", no_wrap=i == 0)
+        for row in sheet.rows:
+            table.add_row(*map(Text, row))
+        parts += [table, Text("")]
+    parts += [Text(line, style="dim") for line in notes(board)]
+    return Group(*parts)
+
+
+def as_text(board: Leaderboard) -> str:
+    """The same without colours."""
+    import io
+
+    from rich.console import Console
+
+    console = Console(width=WIDE, no_color=True, highlight=False, file=io.StringIO(), record=True)
+    console.print(as_rich(board))
+    return "\n".join(line.rstrip() for line in console.export_text().splitlines())
+
+
+def as_markdown(board: Leaderboard) -> str:
+    """The same in Markdown."""
+    parts: list[str] = []
+    for sheet in sheets(board):
+        rows = [sheet.head, tuple("---" for _ in sheet.head), *sheet.rows]
+        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        parts += [f"## {sheet.title}", "", *lines, ""]
+    parts += ["## How to read it", "", *(f"- {line}" for line in notes(board)), ""]
+    return "\n".join(parts)
+
+
+def _standings(board: Leaderboard) -> Sheet:
+    rows = tuple(_standing(board, one) for one in board.standings)
+    head = tuple(name.format(board.reference) for name in HEADINGS)
+    return Sheet("Leaderboard", head, rows)
+
+
+def _standing(board: Leaderboard, one: Standing) -> tuple[str, ...]:
+    is_reference = one.method == board.reference
+    marks = " (oracle)" * one.oracle + " (exploratory)" * bool(one.exploratory)
+    return (
+        "-" if one.rank is None else _places(*one.rank),
+        one.method + marks,
+        "reference" if is_reference else spanned(one.gain),
+        "" if is_reference else one.verdict,
+        _pgr(one.pgr),
+        _median(board, one),
+        "" if one.p is None else f"{one.p:.3f}",
+        "" if one.seconds is None else f"{one.seconds:.2g}",
+    )
+
+
+def _pgr(pgr: Estimate) -> str:
+    return f"{pgr.value:.2f} [{pgr.low:.2f}, {pgr.high:.2f}]" if pgr.defined else UNDEFINED
+
+
+def _places(best: int, worst: int) -> str:
+    return str(best) if best == worst else f"{best}-{worst}"
+
+
+def _median(board: Leaderboard, one: Standing) -> str:
+    n_defined = len(board.tasks) - len(one.undefined)
+    return f"{number(one.median_pgr, 2)} ({n_defined} of {len(board.tasks)})"
+
+
+def spanned(estimate: Estimate) -> str:
+    """`+.012 [-.003, +.027]`."""
+    if not math.isfinite(estimate.low):
+        return signed(estimate.value)
+    return f"{signed(estimate.value)} [{signed(estimate.low)}, {signed(estimate.high)}]"
+
+
+def scored(estimate: Estimate) -> str:
+    """`.712 [.690, .734]`."""
+    if not math.isfinite(estimate.low):
+        return number(estimate.value)
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def _tasks(board: Leaderboard) -> Sheet:
+    rows = tuple(
+        (one.name, one.family, one.metric, str(one.n_test))
+        + tuple(map(scored, (one.weak, one.reference, one.ceiling, one.gap)))
+        for one in board.tasks
+    )
+    return Sheet("Tasks", tuple(name.format(board.reference) for name in TASK_HEADINGS), rows)
+
+
+def _baselines(board: Leaderboard) -> Sheet:
+    rows = tuple(_baseline(board, one) for one in board.baselines if one.scores)
+    head = ("baseline", f"minus {board.reference}", *(one.name for one in board.tasks))
+    return Sheet("Baselines", head, rows)
+
+
+def _baseline(board: Leaderboard, one: BaselineLine) -> tuple[str, ...]:
+    cells = (number(one.scores[task.name].value) if task.name in one.scores else "-" for task in board.tasks)
+    return (one.name, "" if one.gain is None else spanned(one.gain), *cells)
+
+
+def _by_task(board: Leaderboard) -> Sheet:
+    """Gains of every method on every task, those that an interval by itself tells from zero with a star."""
+    rows = tuple(
+        (one.method, *(_starred(one.cells[task.name].gain) for task in board.tasks))
+        for one in board.standings
+        if one.method != board.reference
+    )
+    return Sheet(
+        f"Gain over {board.reference} by task (* = its own 95 % interval excludes 0; not corrected)",
+        ("method", *(one.name for one in board.tasks)),
+        rows,
+    )
+
+
+def _starred(estimate: Estimate) -> str:
+    return signed(estimate.value) + "*" * bool(estimate.low > 0 or estimate.high < 0)

@@ -1,0 +1,418 @@
+"""From the kept predictions of many methods to a leaderboard. Nothing is trained here."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from oversight.errors import InputError
+from oversight.metrics.contrasts import (
+    Combined,
+    combine,
+    difference,
+    pairwise,
+    pooled_pgr,
+    rank_intervals,
+    unit,
+    wilcoxon_holm,
+)
+from oversight.metrics.intervals import Estimate, Moments, linear_interval, moments
+from oversight.metrics.scores import METRICS, Metric, oriented
+from oversight.reports.leaderboard import BaselineLine, Cell, Leaderboard, Standing, TaskLine
+from oversight.reports.result import Study, TestRows
+from oversight.runs.store import DirectoryStore, Store
+from oversight.runs.workshop import outcome_of
+from oversight.studies.baselines import ABOUT
+from oversight.studies.families import short_name
+from oversight.studies.stored import stored_rows, study_of
+from oversight.studies.sweep import Swept
+from oversight.studies.weak_to_strong import Campaign, Scored
+from oversight.tasks.task import Floats, Ints
+
+ROLES = ("weak", "ceiling")
+LINEAR = tuple(name for name, metric in METRICS.items() if metric.linear)
+LATER = "~"
+KINDS_OF = ("class", "function", "type", "source")
+BY_HAND = "its settings were given by hand, not chosen on development tasks"
+Seen = Mapping[tuple[str, str], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How settings were chosen.
+
+    Attributes:
+        settings: by method as asked for, those that differ from its defaults.
+        by_hand: methods whose settings were given by hand.
+        told: what was tried on which tasks, ready for JSON.
+    """
+
+    settings: Mapping[str, Mapping[str, Any]]
+    by_hand: frozenset[str] = frozenset()
+    told: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def tuned(
+    trials: Sequence[Swept],
+    tried: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    shown: Mapping[str, str],
+    families: Mapping[str, str],
+) -> Tuning:
+    """The settings of every method whose student is best on the development tasks, the earlier of equals.
+
+    Best is the mean over families of student - supervisor, in the metric of each task. A trial that failed on one of
+    the tasks does not count.
+
+    Args:
+        trials: the i-th ran the i-th settings of every method that has so many.
+        tried: by method as asked for, its settings.
+        shown: by method as asked for, the name in the results.
+        families: by task.
+    """
+    settings: dict[str, Mapping[str, Any]] = {}
+    told: dict[str, Any] = {}
+    for name, own in tried.items():
+        gains = [_mean_gain(trial, shown[name], families) for trial in trials[: len(own)]]
+        known = [i for i, gain in enumerate(gains) if gain is not None]
+        best = max(known, key=lambda i: (gains[i] or 0.0, -i)) if known else 0
+        settings[name] = own[best]
+        told[shown[name]] = [
+            {"settings": dict(one), "gain_over_weak": gain, "chosen": i == best}
+            for i, (one, gain) in enumerate(zip(own, gains, strict=True))
+        ]
+    chosen = {name: one for name, one in settings.items() if one}
+    return Tuning(settings=chosen, told={"development_tasks": list(families), "trials": told})
+
+
+def _mean_gain(trial: Swept, method: str, families: Mapping[str, str]) -> float | None:
+    gains: dict[str, list[float]] = {}
+    found = {study.task: study.gain.value for study in trial.result.studies if study.method == method}
+    if set(found) != set(families):
+        return None
+    for task, gain in found.items():
+        gains.setdefault(families[task], []).append(gain)
+    return float(np.mean([np.mean(one) for one in gains.values()]))
+
+
+def seen_settings(store: Store) -> dict[tuple[str, str], str]:
+    """Methods whose scores on a test set somebody may have seen: by fingerprint of the task and description, since when.
+
+    Only a store on disk remembers.
+    """
+    if not isinstance(store, DirectoryStore) or not store.path.is_dir():
+        return {}
+    taught: dict[str, tuple[str, str]] = {}
+    scored: list[tuple[list[str], str]] = []
+    for key, record in store.records():
+        if isinstance(record, str):
+            continue
+        if record["kind"] == "teach":
+            taught[key] = record["config"]["task"], json.dumps(record["config"]["method"], sort_keys=True)
+        elif record["kind"] == "score":
+            scored.append((record["inputs"], record["made"]))
+    found: dict[tuple[str, str], str] = {}
+    for inputs, made in scored:
+        for one in inputs:
+            if one in taught:
+                found[taught[one]] = min(made, found.get(taught[one], made))
+    return found
+
+
+def leaderboard(
+    swept: Swept,
+    store: Store,
+    *,
+    reference: str,
+    shown: Mapping[str, str],
+    families: Mapping[str, str],
+    tuning: Tuning,
+    seen: Seen,
+    not_applicable: Mapping[str, str],
+    about: Mapping[str, Any],
+) -> Leaderboard | None:
+    """The numbers of a finished comparison; None where the reference is not finished.
+
+    Args:
+        swept: what was run.
+        store: where its predictions are.
+        reference: shown name of the method that the others are compared with.
+        shown: by method as asked for, the name in the results, the reference first.
+        families: by task.
+        tuning: how settings were chosen.
+        seen: what had been scored before this run; see `seen_settings`.
+        not_applicable: methods left out, with the reason.
+        about: what the leaderboard says of itself.
+
+    Raises:
+        InputError: a task is scored by a metric that has no value per row.
+    """
+    names, tasks = list(shown.values()), list(families)
+    by_method = {name: _finished(swept.campaign, store, name) for name in names}
+    unfinished = {name: _why(swept, name) for name, found in by_method.items() if set(found) != set(tasks)}
+    if reference in unfinished:
+        return None
+    ranked = [name for name in names if name not in unfinished]
+    boards = {task: _board(task, {name: by_method[name][task] for name in ranked}, swept, store) for task in tasks}
+    total = combine([boards[task].moments(ranked) for task in tasks], [families[task] for task in tasks])
+    settings = {shown[name]: one for name, one in tuning.settings.items()}
+    standings, why_no_p = _standings(ranked, boards, total, families)
+    by_hand = {shown[name] for name in tuning.by_hand}
+    first = boards[tasks[0]].studies[reference]
+    return Leaderboard(
+        reference=reference,
+        weak_model=first.weak_model,
+        strong_model=first.strong_model,
+        train=first.train,
+        weak_train=first.weak_train,
+        seeds=first.seeds,
+        tasks=tuple(_task_line(boards[task], families[task], reference) for task in tasks),
+        standings=tuple(
+            replace(
+                one,
+                settings=settings.get(one.method, {}),
+                exploratory=_exploratory(by_method[one.method], seen, by_hand=one.method in by_hand, settings=settings),
+                seconds=_seconds(store, by_method[one.method]),
+            )
+            for one in standings
+        ),
+        baselines=_baseline_lines(boards, families),
+        not_applicable=not_applicable,
+        unfinished=unfinished,
+        differences=_named_pairs(total, ranked, boards[tasks[0]].studies),
+        correction=_correction(len(ranked) - 1),
+        why_no_p=why_no_p,
+        tuning=tuning.told,
+        about=about,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Board:
+    """One task: studies by method, and row scores by role or baseline, (s, n), more is better."""
+
+    name: str
+    studies: Mapping[str, Study]
+    scores: Mapping[str, Floats]
+    baselines: Mapping[str, Floats]
+    missing: Mapping[str, str]
+    groups: Ints
+
+    def moments(self, methods: Sequence[str]) -> Moments:
+        """Of the roles weak, ceiling and the methods in this order."""
+        return moments(np.stack([self.scores[name] for name in (*ROLES, *methods)], axis=1), self.groups)
+
+
+def _finished(campaign: Campaign, store: Store, method: str) -> dict[str, Scored]:
+    """By task, the studies of a method that are finished."""
+    return {
+        one.setup.task.name: one
+        for one in campaign.scored
+        if one.arm.method_name == method and outcome_of(store, one.step.key) is not None
+    }
+
+
+def _why(swept: Swept, method: str) -> str:
+    """Where a method failed first, and why."""
+    for one in swept.campaign.scored:
+        if one.arm.method_name != method:
+            continue
+        for step in (one.step, *(student for _, student, _ in one.runs)):
+            if step.key in swept.summary.failed:
+                return f"{short_name(one.setup.task.name)}: {swept.summary.failed[step.key]}"
+    return "a step that it needs failed"
+
+
+def _board(task: str, scored: Mapping[str, Scored], swept: Swept, store: Store) -> _Board:
+    studies: dict[str, Study] = {}
+    scores: dict[str, Floats] = {}
+    kept: tuple[TestRows, Metric] | None = None
+    for name, one in scored.items():
+        outcome = outcome_of(store, one.step.key)
+        assert outcome is not None
+        studies[name] = study_of(one.names, outcome.record)
+        rows, metric = stored_rows(store, studies[name]), METRICS[studies[name].metric]
+        if not metric.linear:
+            raise InputError(f"--metric {metric.name}: has no value per row, expected {', '.join(LINEAR)}")
+        if kept is None:
+            kept = rows, metric
+            scores |= {role: row_scores(metric, rows.probs[role], rows.truth) for role in ROLES}
+        scores[name] = row_scores(metric, rows.probs["student"], rows.truth)
+    assert kept is not None
+    rows, metric = kept
+    shown: dict[str, Floats] = {}
+    missing: dict[str, str] = {}
+    for baseline in swept.campaign.baselines(next(iter(scored.values()))):
+        outcomes = [outcome_of(store, step.key) for step in baseline.steps]
+        found = [np.asarray(one.arrays["test.probs"]) for one in outcomes if one is not None]
+        if baseline.steps and len(found) == len(baseline.steps):
+            shown[baseline.name] = row_scores(metric, np.stack(found), rows.truth)
+        else:
+            missing[baseline.name] = baseline.reason or "it failed"
+    groups = np.unique(np.asarray(rows.groups, dtype=object).astype(str), return_inverse=True)[1]
+    return _Board(name=task, studies=studies, scores=scores, baselines=shown, missing=missing, groups=groups)
+
+
+def row_scores(metric: Metric, probs: Floats, truth: Ints) -> Floats:
+    """(s, n), more is better; their mean is the score."""
+    assert metric.row_scores is not None
+    return oriented(metric, np.stack([metric.row_scores(one, truth) for one in probs]))
+
+
+def _standings(
+    ranked: Sequence[str], boards: Mapping[str, _Board], total: Combined, families: Mapping[str, str]
+) -> tuple[list[Standing], str | None]:
+    """The reference first, then by gain; oracles are not ranked. And why there are no p values."""
+    role = {name: i + len(ROLES) for i, name in enumerate(ranked)}
+    reference, others = ranked[0], ranked[1:]
+    studies = next(iter(boards.values())).studies
+    fair = [role[name] for name in ranked if not studies[name].oracle]
+    ranks = rank_intervals(pairwise(total, fair), fair)
+    gains = np.array(
+        [[_family_gain(boards, families, name, reference, one) for name in others] for one in _unique(families)]
+    )
+    p, why_no_p = wilcoxon_holm(gains.reshape(len(gains), len(others))) if others else (None, None)
+    found: list[Standing] = []
+    for name in ranked:
+        a = unit(total.n_roles, role[name], role[reference])
+        cells = {task: _cell(board, name, reference) for task, board in boards.items()}
+        defined = [cell.pgr.value for cell in cells.values() if cell.pgr.defined]
+        found.append(
+            Standing(
+                method=name,
+                settings={},
+                oracle=studies[name].oracle,
+                exploratory=None,
+                gain=difference(total, a, n_comparisons=max(1, len(others))),
+                alone=difference(total, a),
+                pgr=pooled_pgr(total, weak=0, student=role[name], ceiling=1),
+                median_pgr=statistics.median(defined) if defined else None,
+                undefined={task: str(cell.pgr.reason) for task, cell in cells.items() if not cell.pgr.defined},
+                rank=ranks.get(role[name]),
+                p=p[others.index(name)] if p and name in others else None,
+                seconds=None,
+                cells=cells,
+            )
+        )
+    return [found[0], *sorted(found[1:], key=lambda one: -one.gain.value)], why_no_p
+
+
+def _cell(board: _Board, name: str, reference: str) -> Cell:
+    scores = np.stack([board.scores[one] for one in (name, reference)], axis=1)
+    study = board.studies[name]
+    return Cell(
+        student=study.score("student"), gain=linear_interval(moments(scores, board.groups), (1, -1)), pgr=study.pgr
+    )
+
+
+def _family_gain(
+    boards: Mapping[str, _Board], families: Mapping[str, str], name: str, reference: str, family: str
+) -> float:
+    own = [board for task, board in boards.items() if families[task] == family]
+    return float(np.mean([board.scores[name].mean() - board.scores[reference].mean() for board in own]))
+
+
+def _unique(families: Mapping[str, str]) -> list[str]:
+    return list(dict.fromkeys(families.values()))
+
+
+def _named_pairs(
+    total: Combined, ranked: Sequence[str], studies: Mapping[str, Study]
+) -> dict[tuple[str, str], Estimate]:
+    """Every pair of ranked methods once, in the order of `ranked`."""
+    fair = [i for i, name in enumerate(ranked) if not studies[name].oracle]
+    found = pairwise(total, [i + len(ROLES) for i in fair])
+    return {(ranked[i - len(ROLES)], ranked[j - len(ROLES)]): one for (i, j), one in found.items() if i < j}
+
+
+def _correction(n_methods: int) -> str:
+    return f"95 %, simultaneous over {n_methods} methods (Bonferroni)" if n_methods > 1 else "95 %"
+
+
+def _task_line(board: _Board, family: str, reference: str) -> TaskLine:
+    study = board.studies[reference]
+    return TaskLine(
+        name=board.name,
+        family=family,
+        metric=study.metric,
+        n_test=study.n_test,
+        n_groups=study.n_groups,
+        weak=study.score("weak"),
+        reference=study.score("student"),
+        ceiling=study.score("ceiling"),
+        gap=study.gap,
+        warnings=study.warnings,
+    )
+
+
+def _baseline_lines(boards: Mapping[str, _Board], families: Mapping[str, str]) -> tuple[BaselineLine, ...]:
+    names = dict.fromkeys(name for board in boards.values() for name in (*board.baselines, *board.missing))
+    return tuple(_baseline_line(name, boards, families) for name in sorted(names, key=list(ABOUT).index))
+
+
+def _baseline_line(name: str, boards: Mapping[str, _Board], families: Mapping[str, str]) -> BaselineLine:
+    scores: dict[str, Estimate] = {}
+    pairs: list[Moments] = []
+    for task, board in boards.items():
+        if name in board.baselines:
+            reference = next(iter(board.studies))
+            both = np.stack([board.baselines[name], board.scores[reference]], axis=1)
+            pairs.append(moments(both, board.groups))
+            metric = METRICS[board.studies[reference].metric]
+            scores[task] = linear_interval(moments(oriented(metric, both), board.groups), (1, 0))
+    gain = None
+    if len(pairs) == len(boards):
+        gain = difference(combine(pairs, [families[task] for task in boards]), (1, -1))
+    missing = {task: board.missing[name] for task, board in boards.items() if name in board.missing}
+    return BaselineLine(name=name, about=ABOUT[name], scores=scores, missing=missing, gain=gain)
+
+
+def _seconds(store: Store, scored: Mapping[str, Scored]) -> float | None:
+    """Mean seconds of one training of a method's student."""
+    if not isinstance(store, DirectoryStore):
+        return None
+    keys = [student.key for one in scored.values() for _, student, _ in one.runs]
+    return float(np.mean([store.about(key)["seconds"] for key in keys]))
+
+
+def _exploratory(
+    scored: Mapping[str, Scored], seen: Seen, *, by_hand: bool, settings: Mapping[str, Mapping[str, Any]]
+) -> str | None:
+    """Why a method's settings may owe something to the test rows on which it is now compared."""
+    if by_hand:
+        return BY_HAND
+    name = next(iter(scored.values())).arm.method_name
+    if not settings.get(name):
+        return None
+    for task, one in scored.items():
+        config = one.runs[0][1].config
+        own = json.dumps(config["method"], sort_keys=True)
+        since = seen.get((config["task"], own), LATER)
+        others = [
+            made
+            for (fingerprint, method), made in seen.items()
+            if fingerprint == config["task"] and method != own and _skeleton(method) == _skeleton(own) and made < since
+        ]
+        if others:
+            n = len(others)
+            return (
+                f"{n} other setting{'s' * (n > 1)} of it had been scored on the test rows of {short_name(task)} before"
+            )
+    return None
+
+
+def _skeleton(described: str) -> str:
+    """A method's description without the values of its settings."""
+
+    def bare(thing: Any) -> Any:
+        if isinstance(thing, dict):
+            found: dict[str, Any] = thing
+            return {key: one if key in KINDS_OF else bare(one) for key, one in sorted(found.items())}
+        return [bare(one) for one in thing] if isinstance(thing, list) else None
+
+    return json.dumps(bare(json.loads(described)))

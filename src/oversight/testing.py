@@ -1,0 +1,344 @@
+"""For whoever writes a method or a loss: a task with a known truth, and the contract that every method keeps.
+
+    from oversight.testing import check_method
+    check_method(MyMethod())                     # silent, or one line for each rule that is broken
+
+Nothing is downloaded: features are drawn, and the network that they would come from exists by name only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oversight.describe import describe
+from oversight.errors import InputError
+from oversight.methods.method import Method, Needs, OracleMethod, WeakData, WithLoss, check_needs
+from oversight.models.backbone import Backbone
+from oversight.models.checkpoint import Checkpoint
+from oversight.models.features import FeatureBank, using
+from oversight.models.probe import Probe
+from oversight.models.student import Fitted, Student
+from oversight.tasks.split import Seed
+from oversight.tasks.task import Floats, Ints, Labels, Rows, content_id
+
+Labeller = Callable[[Floats, Ints, np.random.Generator], Floats]
+FEW, CLOSE, BLOCKS = 240, 1e-5, 6
+SEED = Seed.of(0)
+
+
+class ContractError(AssertionError):
+    """A method breaks a rule; one line per rule."""
+
+
+class _ByName(Checkpoint):
+    """A network that exists by name only; its features are in the bank."""
+
+    @property
+    def n_blocks(self) -> int:
+        return BLOCKS
+
+    @property
+    def is_decoder(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planted:
+    """A task of which everything is known, for one seed.
+
+    Attributes:
+        student: a probe on the planted features.
+        data: what a method gets.
+        truth: true labels of transfer and validation rows, for oracles.
+        test, test_truth: rows that nobody trains on, and their classes.
+        bank: features of all rows.
+    """
+
+    student: Probe
+    data: WeakData
+    truth: Labels
+    test: Rows
+    test_truth: Ints
+    bank: FeatureBank
+
+    @contextlib.contextmanager
+    def known(self) -> Generator[None]:
+        """Within this block the features are known."""
+        with using(self.bank):
+            yield
+
+    def train(self, method: Method | OracleMethod, *, student: Student | None = None, seed: Seed = SEED) -> Fitted:
+        """The method's student."""
+        taught = student or self.student
+        with self.known():
+            if isinstance(method, OracleMethod):
+                return method.train_with_truth(taught, self.data, self.truth, seed=seed)
+            return method.train(taught, self.data, seed=seed)
+
+    def predict(self, fitted: Fitted) -> Floats:
+        """(n, k) on the test rows."""
+        with self.known():
+            return fitted.predict(self.test)
+
+    def accuracy(self, method: Method | OracleMethod, *, student: Student | None = None, seed: Seed = SEED) -> float:
+        """Of the method's student on the test rows."""
+        return float((self.predict(self.train(method, student=student, seed=seed)).argmax(1) == self.test_truth).mean())
+
+
+def flips(fraction: float, *, confidence: float = 0.9) -> Labeller:
+    """Labels the truth with `confidence`, but names another class at random on a fraction of the rows."""
+
+    def label(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
+        del x
+        k = int(truth.max()) + 1
+        wrong = rng.random(len(truth)) < fraction
+        named = np.where(wrong, (truth + rng.integers(1, k, len(truth))) % k, truth)
+        return np.where(np.eye(k)[named] > 0, confidence, (1 - confidence) / (k - 1))
+
+    return label
+
+
+def planted(
+    *labellers: Labeller,
+    n: int = 900,
+    d: int = 8,
+    k: int = 2,
+    signal: float = 2.0,
+    depths: int = 1,
+    seed: int = 0,
+) -> Planted:
+    """Gaussian features whose first k - 1 directions hold the class, and supervisors who label by given rules.
+
+    Rows are 60 % transfer, 10 % validation, 30 % test.
+
+    Args:
+        labellers: one per supervisor, a function of (features (n, d), classes (n,), generator) to probabilities (n, k);
+            a row of NaN is an abstention. None = one who flips a quarter.
+        n: rows.
+        d: features, at least k - 1.
+        k: classes.
+        signal: distance between the class centres, in standard deviations.
+        depths: at how many depths the network is read; the deepest has the features, others fewer of them.
+        seed: of everything.
+    """
+    rng = np.random.default_rng(seed)
+    truth = rng.permutation(np.arange(n) % k)
+    x = rng.normal(size=(n, d))
+    x[:, : k - 1] += signal * _simplex(k)[truth]
+    content = hashlib.sha256(x.tobytes()).hexdigest()[:16]
+    texts = tuple(f"row {i} of {content}" for i in range(n))
+    ids = tuple(map(content_id, texts))
+    rows = Rows(ids=ids, texts=texts, groups=ids)
+    backbone = Backbone(checkpoint=_ByName(name="planted", path=Path(), commit=content), precision="float32")
+    bank = FeatureBank()
+    for depth in range(BLOCKS + 1 - depths, BLOCKS + 1):
+        seen = x[:, : max(1, d * (depth - BLOCKS + depths) // depths)]
+        bank.add(backbone.at(depth), ids, seen.astype(np.float32))
+    transfer, validation, test = np.split(np.arange(n), [int(0.6 * n), int(0.7 * n)])
+    every = [_labels(rows, one(x, truth, rng), f"supervisor {i}") for i, one in enumerate(labellers or (flips(0.25),))]
+    on_transfer, on_validation = rows.take(transfer), rows.take(validation)
+    return Planted(
+        student=Probe(backbone=backbone),
+        data=WeakData(
+            rows=on_transfer,
+            labels=tuple(one.on(on_transfer) for one in every),
+            validation=on_validation,
+            validation_labels=tuple(one.on(on_validation) for one in every),
+        ),
+        truth=Labels.of(rows.take(np.arange(int(0.7 * n))), np.eye(k)[truth[: int(0.7 * n)]], source="truth"),
+        test=rows.take(test),
+        test_truth=truth[test],
+        bank=bank,
+    )
+
+
+def _simplex(k: int) -> Floats:
+    """(k, k - 1): corners at distance 1 from each other."""
+    corners = np.eye(k) - 1 / k
+    basis = np.linalg.svd(corners)[2][: k - 1]
+    return corners @ basis.T / np.sqrt(2)
+
+
+def _labels(rows: Rows, probs: Floats, source: str) -> Labels:
+    silent = np.asarray(np.isnan(probs).any(1), bool)
+    given = np.where(silent[:, None], 1 / probs.shape[1], probs)
+    return Labels.of(rows, given, source=source, answered=~silent)
+
+
+def check_method(
+    method: Any, *, name: str | None = None, student: Student | None = None, world: Planted | None = None
+) -> tuple[str, ...]:
+    """Whether a method, or a loss, keeps the contract.
+
+    Rules: it is described by its content; it never takes ground truth (unless it is an oracle and named so); it gives
+    probabilities, and the same ones again, whatever numpy's and torch's global generators hold and whatever the order
+    of the rows; a row without an answer counts for nothing; it changes nothing that it was given; what it decided can
+    be written as JSON; three classes work, or are refused.
+
+    Args:
+        method: a Method, an OracleMethod or a function of (logits, targets, progress).
+        name: as it would be shown; None = the name of its class.
+        student: whom to train; None = a probe on the planted features.
+        world: the task; None = 240 rows with as many supervisors as the method needs.
+
+    Returns:
+        The rules that were checked.
+
+    Raises:
+        ContractError: one line for each rule that is broken.
+    """
+    is_method = hasattr(method, "train") or hasattr(method, "train_with_truth")
+    checked: Method | OracleMethod = method if is_method else WithLoss(method)
+    shown = name or str(getattr(method, "__name__", type(method).__name__)).lower()
+    here = _untouchable(world or _small(checked))
+    taught = student or here.student
+    rules: dict[str, Callable[[], str | None]] = {
+        "it says what it needs": partial(_says_needs, checked),
+        "it is described by its content": partial(_described, checked),
+        "it takes no ground truth": partial(_blind, checked, shown),
+        "it gives probabilities, the same again": partial(_repeats, checked, here, taught),
+        "the order of the rows does not count": partial(_unordered, checked, here, taught),
+        "rows without an answer do not count": partial(_silent, checked, here, taught),
+        "what it decided is JSON": partial(_tells, checked, here, taught),
+        "three classes work or are refused": partial(_three_classes, checked, student),
+    }
+    broken: list[str] = []
+    for rule, broken_by in rules.items():
+        try:
+            found = broken_by()
+        except Exception as error:
+            found = f"{type(error).__name__}: {error}"
+        if found:
+            broken.append(f"{shown}: {rule}: {found}")
+    if broken:
+        raise ContractError("\n".join(broken))
+    return tuple(rules)
+
+
+def _small(method: Method | OracleMethod, *, k: int = 2, n: int = FEW) -> Planted:
+    several = max(method.needs.supervisors[0], 1)
+    return planted(*(flips(0.1 + 0.1 * i) for i in range(several)), n=n, k=k, depths=2)
+
+
+def _untouchable(world: Planted) -> Planted:
+    """The same labels in arrays that cannot be written to."""
+
+    def locked(one: Labels) -> Labels:
+        probs, answered = one.probs.copy(), one.answered.copy()
+        probs.setflags(write=False)
+        answered.setflags(write=False)
+        return replace(one, probs=probs, answered=answered)
+
+    data = replace(
+        world.data,
+        labels=tuple(map(locked, world.data.labels)),
+        validation_labels=tuple(map(locked, world.data.validation_labels)),
+    )
+    return replace(world, data=data, truth=locked(world.truth))
+
+
+def _says_needs(method: Method | OracleMethod) -> str | None:
+    needs: Any = method.needs
+    return None if isinstance(needs, Needs) else f"found {type(needs).__name__}, expected Needs"
+
+
+def _described(method: Method | OracleMethod) -> str | None:
+    return None if describe(method) == describe(method) else "described twice, it is not the same"
+
+
+def _blind(method: Method | OracleMethod, name: str) -> str | None:
+    if isinstance(method, OracleMethod):
+        return None if name.startswith("oracle_") else "it sees ground truth, so its name must begin with 'oracle_'"
+    taken = list(inspect.signature(method.train).parameters)
+    return (
+        None
+        if taken == ["student", "data", "seed"]
+        else f"train takes {', '.join(taken)}; expected student, data, seed"
+    )
+
+
+def _repeats(method: Method | OracleMethod, world: Planted, student: Student) -> str | None:
+    import torch
+
+    before = (np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes())  # pyright: ignore
+    first = world.predict(world.train(method, student=student))
+    if (np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes()) != before:  # pyright: ignore
+        return "it draws from a global generator; expected draws from the seed"
+    k = world.truth.n_classes
+    if first.shape != (len(world.test), k) or not np.isfinite(first).all():
+        return f"found {first.shape}, expected finite numbers of shape {(len(world.test), k)}"
+    if not (np.all(first >= 0) and np.allclose(first.sum(1), 1, atol=1e-6)):
+        return "rows of its predictions do not sum to 1"
+    return (
+        None if np.array_equal(first, world.predict(world.train(method, student=student))) else "twice is not the same"
+    )
+
+
+def _unordered(method: Method | OracleMethod, world: Planted, student: Student) -> str | None:
+    order = np.random.default_rng(1).permutation(len(world.data.rows))
+    turned = np.arange(len(world.data.validation))[::-1]
+    rows, validation = world.data.rows.take(order), world.data.validation.take(turned)
+    data = WeakData(
+        rows=rows,
+        labels=tuple(one.on(rows) for one in world.data.labels),
+        validation=validation,
+        validation_labels=tuple(one.on(validation) for one in world.data.validation_labels),
+    )
+    return _apart(method, world, replace(world, data=data), student)
+
+
+def _silent(method: Method | OracleMethod, world: Planted, student: Student) -> str | None:
+    """Two worlds that differ in what stands where nobody answered."""
+
+    def with_noise(seed: int) -> Planted:
+        labels = [_muted(one, np.random.default_rng(seed)) for one in world.data.labels]
+        return replace(world, data=replace(world.data, labels=tuple(labels)))
+
+    return _apart(method, with_noise(0), with_noise(1), student)
+
+
+def _muted(labels: Labels, rng: np.random.Generator) -> Labels:
+    quiet = np.array([int(row_id, 16) % 5 == 0 for row_id in labels.row_ids])
+    noise = rng.dirichlet(np.ones(labels.n_classes), len(quiet))
+    return replace(labels, probs=np.where(quiet[:, None], noise, labels.probs), answered=labels.answered & ~quiet)
+
+
+def _apart(method: Method | OracleMethod, one: Planted, other: Planted, student: Student) -> str | None:
+    first, second = (world.predict(world.train(method, student=student)) for world in (one, other))
+    most = float(np.abs(first - second).max())
+    return None if most <= CLOSE else f"a probability moves by {most:.2g}, expected at most {CLOSE:g}"
+
+
+def _tells(method: Method | OracleMethod, world: Planted, student: Student) -> str | None:
+    json.dumps(dict(world.train(method, student=student).choices), allow_nan=False)
+    return None
+
+
+def _three_classes(method: Method | OracleMethod, student: Student | None) -> str | None:
+    world = _small(method, k=3)
+    n_supervisors = len(world.data.labels)
+    with contextlib.suppress(InputError):
+        name = "oracle_" if isinstance(method, OracleMethod) else "method"
+        check_needs(name, method, student or world.student, n_supervisors=n_supervisors, n_classes=3)
+        if student is None and world.predict(world.train(method)).shape[1] != 3:
+            return "its predictions have not three columns"
+    return None
+
+
+def accuracies(methods: Sequence[Method], *labellers: Labeller, seeds: int = 8, **settings: Any) -> Floats:
+    """(seeds, methods): accuracy of each method's student in planted worlds that differ by seed only."""
+    found: list[list[float]] = []
+    for seed in range(seeds):
+        world = planted(*labellers, seed=seed, **settings)
+        found.append([world.accuracy(method, seed=Seed.of(seed)) for method in methods])
+    return np.array(found)
