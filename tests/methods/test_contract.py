@@ -65,7 +65,7 @@ def test_an_oracle_is_named_so_and_no_other_is() -> None:
 def test_a_method_says_on_which_students_it_does_not_run() -> None:
     class Elsewhere(WithLoss):
         @property
-        def needs(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        def needs(self):  # type: ignore[no-untyped-def]
             from oversight.methods.method import Needs
 
             return Needs(trains=("full",))

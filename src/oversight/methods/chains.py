@@ -13,7 +13,10 @@ from oversight.models.student import Fitted, Loss, Student, cross_entropy
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows
 
-NONE_ON_THE_WAY = "needs students on the way, found none; name them from weak to strong, e.g. --set bootstrap.through=minilm@1+minilm@2"
+NONE_ON_THE_WAY = (
+    "needs students on the way, found none; name them from weak to strong, "
+    "e.g. --set bootstrap.through=minilm@1+minilm@2"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +35,9 @@ class Told:
 class Bootstrap:
     """Supervisor -> first student on the way -> ... -> student: each labels fresh rows for the next.
 
-    The transfer rows that the supervisor answers are cut by group into one part per hop. The first part carries the supervisor's labels; every
-    student relabels the next part, and the validation rows by which the next makes its choices. The ceiling learns
-    from all parts.
+    The transfer rows that the supervisor answers are cut by group into one part per hop. The first part carries the
+    supervisor's labels; every student relabels the next part, and the validation rows by which the next makes its
+    choices. The ceiling learns from all parts.
 
     Attributes:
         through: students on the way, from weak to strong.

@@ -146,8 +146,8 @@ class WithLoss:
 
     @property
     def needs(self) -> Needs:
-        """One supervisor, and a student that takes the loss."""
-        return Needs(losses=(self.loss,))
+        """One supervisor, a student that takes the loss, and no more classes than the loss, where it has a limit."""
+        return Needs(losses=(self.loss,), classes=getattr(self.loss, "classes", None))
 
     def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
         """See `Method.train`."""

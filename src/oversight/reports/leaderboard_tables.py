@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oversight.metrics.intervals import Estimate
-from oversight.reports.leaderboard import BaselineLine, Leaderboard, Standing, signed
+from oversight.reports.leaderboard import BaselineLine, Leaderboard, Standing, TaskLine, signed
 from oversight.reports.words import UNDEFINED, clean, number
 
 if TYPE_CHECKING:
@@ -152,11 +152,14 @@ def scored(estimate: Estimate) -> str:
 
 def _tasks(board: Leaderboard) -> Sheet:
     rows = tuple(
-        (one.name, one.family, one.metric, str(one.n_test))
-        + tuple(map(scored, (one.weak, one.reference, one.ceiling, one.gap)))
+        (one.name, one.family, one.metric, str(one.n_test), *map(scored, _scores(one)))
         for one in board.tasks
     )
     return Sheet("Tasks", tuple(name.format(board.reference) for name in TASK_HEADINGS), rows)
+
+
+def _scores(one: TaskLine) -> tuple[Estimate, ...]:
+    return (one.weak, one.reference, one.ceiling, one.gap)
 
 
 def _baselines(board: Leaderboard) -> Sheet:

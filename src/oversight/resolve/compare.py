@@ -15,11 +15,10 @@ from oversight.resolve.methods import load_method
 from oversight.resolve.models import student_in
 from oversight.resolve.plan_file import parse
 from oversight.resolve.plans import setups
-from oversight.resolve.sweep_plan import ROLES, STUDENT, SUPERVISOR, SweepPlan
+from oversight.resolve.sweep_plan import STUDENT, SUPERVISOR, SweepPlan
 from oversight.resolve.tables import quoted
 from oversight.studies.families import families_of
 from oversight.studies.weak_to_strong import Setup
-from oversight.supervision.supervisor import Supervisor
 
 ALL = "all"
 NAIVE, MEAN = "naive", "mean"

@@ -1,4 +1,4 @@
-"""What every comparison shows beside the methods: how far one comes without them, or without labels that say anything."""
+"""What every comparison shows beside the methods: how far one comes without them, or without any information."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _mean_gain(trial: Swept, method: str, families: Mapping[str, str]) -> float 
 
 
 def seen_settings(store: Store) -> dict[tuple[str, str], str]:
-    """Methods whose scores on a test set somebody may have seen: by fingerprint of the task and description, since when.
+    """Methods whose scores on a test set may have been seen: by fingerprint of the task and description, since when.
 
     Only a store on disk remembers.
     """

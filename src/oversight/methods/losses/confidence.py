@@ -1,4 +1,4 @@
-"""Losses: what a student minimises on weak labels. Each is a stateless function of one logical batch."""
+"""The auxiliary confidence loss and its variants: the student is paid for believing its own guess."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oversight.methods.entry import Entry, of_loss
+from oversight.methods.losses.checked import inside
+from oversight.models.student import cross_entropy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_SWEEPS = 30
+SURE = 1e-6
 
 
 def confidence_loss(
@@ -34,8 +37,6 @@ def confidence_loss(
     Source: Burns et al. 2023, arXiv:2312.09390, appendix A.4 (auxiliary confidence loss).
     Differs: defined for k > 2; the ramp is continuous where it ends; ties are broken by row order.
     """
-    from oversight.models.student import cross_entropy
-
     share = aux_weight * min(1.0, progress / warmup_fraction)
     if share == 0:
         return cross_entropy(logits, targets)
@@ -131,10 +132,8 @@ class Confidence:
     warmup_fraction: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.aux_weight <= 1:
-            raise ValueError(f"aux_weight: found {self.aux_weight}, expected a number in [0, 1]")
-        if not 0 < self.warmup_fraction <= 1:
-            raise ValueError(f"warmup_fraction: found {self.warmup_fraction}, expected a number in (0, 1]")
+        inside("aux_weight", self.aux_weight, 0, 1)
+        inside("warmup_fraction", self.warmup_fraction, 0, 1, open_low=True)
 
     def __call__(self, logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
         """See `confidence_loss`."""
@@ -143,12 +142,88 @@ class Confidence:
         )
 
 
+@dataclass(frozen=True)
+class MedianConfidence:
+    """`confidence_loss` with a threshold that gives every class the same share: for k = 2 the median prediction.
+
+    Attributes:
+        aux_weight: in [0, 1].
+        warmup_fraction: in (0, 1].
+
+    Source: EleutherAI/w2s, its logconf loss.
+    Differs: the median is of the logical batch, there of the last 32 predictions, which would be memory across batches
+        (their buffer also took in what was predicted for evaluation).
+    """
+
+    aux_weight: float = 0.5
+    warmup_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        inside("aux_weight", self.aux_weight, 0, 1)
+        inside("warmup_fraction", self.warmup_fraction, 0, 1, open_low=True)
+
+    def __call__(self, logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
+        """(n, k) logits and targets -> () nats."""
+        share = self.aux_weight * min(1.0, progress / self.warmup_fraction)
+        if share == 0:
+            return cross_entropy(logits, targets)
+        equal = targets.new_full((targets.shape[-1],), 1 / targets.shape[-1])
+        return cross_entropy(logits, (1 - share) * targets + share * harden(logits.detach(), equal))
+
+
+@dataclass(frozen=True)
+class BalancedConfidence:
+    """`MedianConfidence` on weak labels from which the batch's lean to a class is taken.
+
+    y' = softmax(log y - mean over the batch of log y); for k = 2 logit y'_1 = logit y_1 - mean logit y_1.
+
+    Attributes:
+        aux_weight: in [0, 1].
+        warmup_fraction: in (0, 1].
+
+    Source: EleutherAI/w2s, its logconf loss with balanced batches.
+    """
+
+    aux_weight: float = 0.5
+    warmup_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        inside("aux_weight", self.aux_weight, 0, 1)
+        inside("warmup_fraction", self.warmup_fraction, 0, 1, open_low=True)
+
+    def __call__(self, logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
+        """(n, k) logits and targets -> () nats."""
+        loss = MedianConfidence(self.aux_weight, self.warmup_fraction)
+        return loss(logits, balanced(targets), progress=progress)
+
+
+def balanced(targets: Tensor) -> Tensor:
+    """(n, k): softmax(log y - mean_i log y_i), probabilities below 1e-6 taken as 1e-6."""
+    logs = targets.clamp_min(SURE).log()
+    return (logs - logs.mean(0)).softmax(-1)
+
+
+TRIALS = ({}, {"aux_weight": 0.25}, {"aux_weight": 0.75})
 ENTRIES = {
     "confidence": Entry(
         make=of_loss(Confidence),
         about="naive mixed with the student's own hardened guess, adaptive threshold",
         paper="Burns et al. 2023, arXiv:2312.09390, appendix A.4",
         family="losses",
-        trials=({}, {"aux_weight": 0.25}, {"aux_weight": 0.75}),
-    )
+        trials=TRIALS,
+    ),
+    "confidence_median": Entry(
+        make=of_loss(MedianConfidence),
+        about="confidence with the median of the batch as threshold",
+        paper="EleutherAI/w2s 2024 (code)",
+        family="losses",
+        trials=TRIALS,
+    ),
+    "confidence_balanced": Entry(
+        make=of_loss(BalancedConfidence),
+        about="confidence on weak labels without their lean to a class",
+        paper="EleutherAI/w2s 2024 (code)",
+        family="losses",
+        trials=TRIALS,
+    ),
 }
