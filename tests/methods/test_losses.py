@@ -19,7 +19,6 @@ from oversight.methods.losses.confidence import BalancedConfidence, Confidence, 
 from oversight.methods.losses.divergences import KL, ChiSquare, Hellinger, JensenShannon, TotalVariation
 from oversight.methods.losses.reverse import Cace, ReverseCrossEntropy, ReverseKL, Symmetric, smoothed
 from oversight.models.student import cross_entropy
-from oversight.testing import accuracies
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "cross_entropy": cross_entropy,
@@ -195,7 +194,9 @@ def test_value_and_gradient_are_finite_at_extreme_logits(name: str, soft: bool, 
     assert torch.isfinite(value) and torch.isfinite(found).all()
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name not in {*SMOOTHING, "adaptconf", "window", "midweak"}])
+@pytest.mark.parametrize(
+    "name", [name for name in LOSSES if name not in {*SMOOTHING, "adaptconf", "window", "midweak"}]
+)
 def test_a_class_that_nobody_names_changes_nothing(name: str) -> None:
     """Two classes against three of which the third is empty; where labels are smoothed the third gets its share."""
     if name.startswith("confidence_"):

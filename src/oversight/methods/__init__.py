@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oversight.methods import chains, hard, losses, oracles
+from oversight.methods import chains, hard, losses, oracles, several
 from oversight.methods.entry import Entry
 from oversight.methods.method import WithLoss
 
@@ -15,4 +15,11 @@ _NAIVE = {
     )
 }
 
-METHODS: dict[str, Entry] = {**_NAIVE, **hard.ENTRIES, **losses.ENTRIES, **chains.ENTRIES, **oracles.ENTRIES}
+METHODS: dict[str, Entry] = {
+    **_NAIVE,
+    **hard.ENTRIES,
+    **losses.ENTRIES,
+    **several.ENTRIES,
+    **chains.ENTRIES,
+    **oracles.ENTRIES,
+}

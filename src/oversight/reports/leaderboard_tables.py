@@ -151,10 +151,7 @@ def scored(estimate: Estimate) -> str:
 
 
 def _tasks(board: Leaderboard) -> Sheet:
-    rows = tuple(
-        (one.name, one.family, one.metric, str(one.n_test), *map(scored, _scores(one)))
-        for one in board.tasks
-    )
+    rows = tuple((one.name, one.family, one.metric, str(one.n_test), *map(scored, _scores(one))) for one in board.tasks)
     return Sheet("Tasks", tuple(name.format(board.reference) for name in TASK_HEADINGS), rows)
 
 

@@ -96,7 +96,9 @@ ENTRIES = {
     "jensen_shannon": Entry(
         make=of_loss(JensenShannon), about="Jensen-Shannon divergence, bounded", paper=PAPER, family="losses"
     ),
-    "hellinger": Entry(make=of_loss(Hellinger), about="squared Hellinger distance, bounded", paper=PAPER, family="losses"),
+    "hellinger": Entry(
+        make=of_loss(Hellinger), about="squared Hellinger distance, bounded", paper=PAPER, family="losses"
+    ),
     "total_variation": Entry(
         make=of_loss(TotalVariation), about="total variation distance, bounded", paper=PAPER, family="losses"
     ),
