@@ -160,7 +160,7 @@ def test_dawid_skene_sees_through_one_biased_supervisor_of_three() -> None:
 def test_learned_weights_find_the_one_good_supervisor_among_poor_ones() -> None:
     world = planted(flips(0.1), flips(0.45), flips(0.45), flips(0.45))
     weights = world.train(LearnedWeights()).choices["weights"]
-    assert isinstance(weights, list) and weights[0] > 0.6
+    assert isinstance(weights, list) and weights[0] > 0.4 and max(weights[1:]) < 0.25
     low, _ = interval(gains(LearnedWeights(), flips(0.1), flips(0.45), flips(0.45), flips(0.45)))
     assert low > 0
 

@@ -17,6 +17,7 @@ from oversight.resolve.plan_file import parse
 from oversight.resolve.plans import setups
 from oversight.resolve.sweep_plan import STUDENT, SUPERVISOR, SweepPlan
 from oversight.resolve.tables import quoted
+from oversight.studies.compare import LINEAR
 from oversight.studies.families import families_of
 from oversight.studies.weak_to_strong import Setup
 
@@ -113,6 +114,9 @@ def load_comparison(asked: Asked) -> Comparison:
     reference = NAIVE if n_supervisors == 1 else MEAN
     ready = setups(_plan(asked, (*asked.tasks, *asked.development), (reference,), {}, baselines=False))
     names = _names(asked, reference)
+    idle = [name for name in asked.method_settings if name not in names]
+    if idle:
+        raise InputError(f"--set {idle[0]}: a setting of a method or role that is not among {', '.join(names)}")
     shown: dict[str, str] = {}
     refused: dict[str, str] = {}
     oracles: set[str] = set()
@@ -121,7 +125,7 @@ def load_comparison(asked: Asked) -> Comparison:
             shown[name], oracle = _fits(asked, name, ready)
             oracles |= {shown[name]} if oracle else set()
         except InputError as error:
-            if ALL not in asked.methods or name in asked.methods or name == reference:
+            if ALL not in asked.methods or name in (*asked.methods, *asked.method_settings, reference):
                 raise
             refused[name] = str(error).removeprefix(f"method {name}: ")
     if len(set(shown.values())) < len(shown):
@@ -152,6 +156,9 @@ def _check(asked: Asked) -> None:
     twice = [name for name in every if every.count(name) > 1]
     if twice:
         raise InputError(f"compare: found the task {twice[0]} twice, expected each once")
+    metric = asked.options.get("metric")
+    if metric is not None and metric not in LINEAR:
+        raise InputError(f"--metric: found {metric}, expected {', '.join(LINEAR)}, which have a value per row")
     if asked.trials < 1:
         raise InputError(f"--trials: found {asked.trials}, expected 1 or more")
     for name, members in asked.families.items():

@@ -28,7 +28,7 @@ from oversight.reports.result import Study, TestRows
 from oversight.runs.store import DirectoryStore, Store
 from oversight.runs.workshop import outcome_of
 from oversight.studies.baselines import ABOUT
-from oversight.studies.families import short_name
+from oversight.studies.families import short_name, short_names
 from oversight.studies.stored import stored_rows, study_of
 from oversight.studies.sweep import Swept
 from oversight.studies.weak_to_strong import Campaign, Scored
@@ -158,12 +158,17 @@ def leaderboard(
     if reference in unfinished:
         return None
     ranked = [name for name in names if name not in unfinished]
-    boards = {task: _board(task, {name: by_method[name][task] for name in ranked}, swept, store) for task in tasks}
-    total = combine([boards[task].moments(ranked) for task in tasks], [families[task] for task in tasks])
+    called = short_names(tasks)
+    boards = {
+        called[task]: _board(called[task], {name: by_method[name][task] for name in ranked}, swept, store)
+        for task in tasks
+    }
+    families = {called[task]: family for task, family in families.items()}
+    total = combine([board.moments(ranked) for board in boards.values()], list(families.values()))
     settings = {shown[name]: one for name, one in tuning.settings.items()}
     standings, why_no_p = _standings(ranked, boards, total, families)
     by_hand = {shown[name] for name in tuning.by_hand}
-    first = boards[tasks[0]].studies[reference]
+    first = next(iter(boards.values())).studies[reference]
     return Leaderboard(
         reference=reference,
         weak_model=first.weak_model,
@@ -171,7 +176,7 @@ def leaderboard(
         train=first.train,
         weak_train=first.weak_train,
         seeds=first.seeds,
-        tasks=tuple(_task_line(boards[task], families[task], reference) for task in tasks),
+        tasks=tuple(_task_line(board, families[task], reference) for task, board in boards.items()),
         standings=tuple(
             replace(
                 one,
@@ -184,7 +189,7 @@ def leaderboard(
         baselines=_baseline_lines(boards, families),
         not_applicable=not_applicable,
         unfinished=unfinished,
-        differences=_named_pairs(total, ranked, boards[tasks[0]].studies),
+        differences=_named_pairs(total, ranked, next(iter(boards.values())).studies),
         correction=_correction(len(ranked) - 1),
         why_no_p=why_no_p,
         tuning=tuning.told,

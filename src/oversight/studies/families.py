@@ -8,11 +8,28 @@ from pathlib import PurePath
 from oversight.tasks.task import Task
 
 SHARED_ROWS = 0.01
+ENDINGS = {".jsonl", ".csv", ".parquet", ".gz"}
 
 
 def short_name(task: str) -> str:
-    """The last part of a path, without its ending; any other name as it is."""
-    return PurePath(task).name.split(".")[0] if "/" in task and ":" not in task else task
+    """The last part of a path, without the ending of a data file; a name of the Hub as it is.
+
+    Example:
+        >>> short_name("../data/pears.jsonl.gz"), short_name("hf:org/name")
+        ('pears', 'hf:org/name')
+    """
+    path = PurePath(task)
+    if ":" in task:
+        return task
+    while path.suffix in ENDINGS:
+        path = path.with_suffix("")
+    return path.name
+
+
+def short_names(tasks: Sequence[str]) -> dict[str, str]:
+    """By task, its short name where no other has the same, else the whole."""
+    found = {task: short_name(task) for task in tasks}
+    return {task: name if list(found.values()).count(name) == 1 else task for task, name in found.items()}
 
 
 def families_of(tasks: Sequence[Task], given: Mapping[str, Sequence[str]]) -> dict[str, str]:
