@@ -20,7 +20,7 @@ sweep weak_to_strong
 
 FULL = (
     "*, lr=None, head_lr=0.001, epochs=None, batch_size=32, schedule='cosine', warmup_fraction=0.05, "
-    "optimizer='adamw', weight_decay=0.0, clip=1.0, early_stopping=True, evaluations=8, words=None, dropout=False, "
+    "optimizer='adamw', weight_decay=0.0, decay_to_start=0.0, clip=1.0, early_stopping=True, evaluations=8, words=None, dropout=False, "
     "machine=MACHINE"
 )
 
@@ -56,7 +56,8 @@ CALLS: dict[str, str] = {
     "Flipped": "fraction, confidence=1.0",
     "WithLoss": "loss=cross_entropy",
     "Confidence": "aux_weight=0.5, warmup_fraction=0.2",
-    "Needs": "*, supervisors=(1, 1), losses=(), students=(), generation=False",
+    "Needs": "*, supervisors=(1, 1), losses=(), students=(), generation=False, features=False, trains=(), "
+    "classes=None, missing=''",
     "WeakData": "*, rows, labels, validation, validation_labels",
     "Validation": "*, rows, labels",
     "DirectoryStore": "path",

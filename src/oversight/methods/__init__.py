@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oversight.methods import chains, hard, losses, oracles, several
+from oversight.methods import chains, hard, losses, oracles, regularisers, several
 from oversight.methods.entry import Entry
 from oversight.methods.method import WithLoss
 
@@ -21,5 +21,6 @@ METHODS: dict[str, Entry] = {
     **losses.ENTRIES,
     **several.ENTRIES,
     **chains.ENTRIES,
+    **regularisers.ENTRIES,
     **oracles.ENTRIES,
 }

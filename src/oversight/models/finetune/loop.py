@@ -16,7 +16,7 @@ from oversight.errors import StepError
 from oversight.models.finetune import state as states
 from oversight.models.finetune.classifier import Classifier
 from oversight.models.finetune.encoded import Encoded
-from oversight.models.finetune.optim import make_optimizer, set_rates, share_of_peak
+from oversight.models.finetune.optim import make_optimizer, pull_back, set_rates, share_of_peak, starting_point
 from oversight.models.finetune.recipe import Full
 from oversight.models.finetune.state import State
 from oversight.models.finetune.team import MemoryRanOut, Pass
@@ -83,6 +83,7 @@ def train(
 
     n, n_updates = len(lesson.encoded), recipe.n_updates(len(lesson.encoded))
     optimizer = make_optimizer(classifier, recipe, lr)
+    start = starting_point(classifier) if recipe.decay_to_start else None
     state = _resume(classifier, optimizer, folder)
     if state is None:
         state = State(tokens_at_once=classifier.budget, threads=torch.get_num_threads())
@@ -95,6 +96,8 @@ def train(
         set_rates(optimizer, share_of_peak(state.step, n_updates, recipe))
         try:
             loss = _update(classifier, optimizer, lesson, rows, state, recipe, n_updates=n_updates)
+            if start is not None:
+                pull_back(optimizer, start, recipe.decay_to_start)
         except NotFinite as fault:
             raise _explained(fault, classifier, optimizer, lesson, rows, state, lr=lr, folder=folder) from None
         state.losses.append(loss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from oversight.models.finetune.recipe import Full
@@ -61,3 +62,25 @@ def share_of_peak(step: int, n_updates: int, recipe: Full) -> float:
     if recipe.schedule == "constant":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (n_updates - warmup)))
+
+
+def starting_point(classifier: Classifier) -> dict[torch.nn.Parameter, torch.Tensor]:
+    """Copies of the trained weights as they are now, but for the head's."""
+    trained = classifier.trained().items()
+    return {one: one.detach().clone() for name, one in trained if not name.startswith("head.")}
+
+
+def pull_back(
+    optimizer: torch.optim.Optimizer, start: Mapping[torch.nn.Parameter, torch.Tensor], strength: float
+) -> None:
+    """w <- w - lr * strength * (w - w_start) for the weights that have a start, with the learning rate they had.
+
+    Source: Li et al. 2018, arXiv:1802.01483 (L2-SP), decoupled from the gradient as in AdamW.
+    """
+    import torch
+
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter in start:
+                    parameter.lerp_(start[parameter], min(1.0, group["lr"] * strength))

@@ -16,6 +16,8 @@ FEWEST_UPDATES = 300
 FEWEST_EPOCHS = 2
 FEWEST_TOKENS = 8
 LORA_TIMES = 10.0
+LATER = ("decay_to_start",)
+"""Settings that came later: where they are off they are in no key, so that what was computed before is found."""
 # (parameters below, learning rate of the backbone)
 RATES: tuple[tuple[float, float], ...] = ((50e6, 2e-4), (500e6, 5e-5), (math.inf, 1e-5))
 
@@ -64,6 +66,8 @@ class Full:
         warmup_fraction: share of the updates in which the learning rates grow linearly from 0.
         optimizer: `adamw` (betas 0.9 and 0.999) or `adafactor`, which keeps far less state.
         weight_decay: decoupled, on matrices only: embeddings, biases and norms do not decay.
+        decay_to_start: the same towards the weights with which training starts, on all weights but the head's: after
+            every update w <- w - lr * decay_to_start * (w - w_start).
         clip: largest norm of the gradient of all trained weights.
         early_stopping: keep the weights of the evaluation whose choices agree most often with the validation labels
             (ties: lowest cross-entropy); otherwise the last ones.
@@ -86,6 +90,7 @@ class Full:
     warmup_fraction: float = 0.05
     optimizer: Optimizer = "adamw"
     weight_decay: float = 0.0
+    decay_to_start: float = 0.0
     clip: float = 1.0
     early_stopping: bool = True
     evaluations: int = 8
@@ -103,6 +108,7 @@ class Full:
             self._expect(by_default or (isinstance(found, int) and found >= 1), name, found, "a whole number above 0")
         self._expect(0 <= self.warmup_fraction < 1, "warmup_fraction", self.warmup_fraction, "a number in [0, 1)")
         self._expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number of at least 0")
+        self._expect(self.decay_to_start >= 0, "decay_to_start", self.decay_to_start, "a number of at least 0")
         self._expect(self.clip > 0, "clip", self.clip, "a number above 0")
         for name, known in (
             ("schedule", ("cosine", "constant")),
@@ -122,7 +128,8 @@ class Full:
 
     def identity(self) -> dict[str, object]:
         """Everything that decides the result, for a key."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "machine"}
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "machine"}
+        return {name: one for name, one in found.items() if name not in LATER or one}
 
     def rates(self, n_parameters: int) -> tuple[float, ...]:
         """Learning rates of the backbone to try."""

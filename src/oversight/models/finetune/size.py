@@ -135,6 +135,7 @@ def estimate(
     snapshot = 4 * shapes.trained if recipe.early_stopping else 0
     # A search keeps its best network, and the one before, while the next one is trained.
     fixed = weights * min(trials, MOST_NETWORKS_KEPT) + gradients + moments
+    fixed += gradients if recipe.decay_to_start else 0  # the weights to go back to, as large as gradients
     fixed += snapshot if resolve_device(student.backbone.device) == "cpu" else 0
     texts = 2 if paired else 1
     activations, least = _micro_batches(student, n_rows=n_rows, n_tokens=texts * n_tokens, longest=longest, texts=texts)
