@@ -47,9 +47,7 @@ def data(planted_rows: Callable[..., list[dict[str, Any]]]) -> WeakData:
     named = np.where(rng.random(160) < 0.25, 1 - truth, truth)
     labels = Labels.of(rows, np.where(np.eye(2)[named] > 0, 0.8, 0.2), source="weak")
     first, last = rows.take(range(120)), rows.take(range(120, 160))
-    return WeakData(
-        rows=first, labels=(labels.on(first),), validation=last, validation_labels=(labels.on(last),)
-    )
+    return WeakData(rows=first, labels=(labels.on(first),), validation=last, validation_labels=(labels.on(last),))
 
 
 def student(backbone: Backbone, **settings: Any) -> FineTuned:

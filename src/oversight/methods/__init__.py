@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oversight.methods import chains, hard, losses, oracles, regularisers, several
+from oversight.methods import chains, filters, hard, losses, oracles, regularisers, relabelling, several
 from oversight.methods.entry import Entry
 from oversight.methods.method import WithLoss
 
@@ -19,6 +19,8 @@ METHODS: dict[str, Entry] = {
     **_NAIVE,
     **hard.ENTRIES,
     **losses.ENTRIES,
+    **filters.ENTRIES,
+    **relabelling.ENTRIES,
     **several.ENTRIES,
     **chains.ENTRIES,
     **regularisers.ENTRIES,
