@@ -69,7 +69,7 @@ def test_the_board_holds_every_method_task_and_baseline(oversight: Call, sets: l
     said = oversight("compare", *sets, *BASE, "--methods", "naive,confidence,reverse_kl", "--json")
     assert said.code == 0, said.err
     board = said.json
-    assert [one["method"] for one in board["methods"]][0] == "naive"
+    assert board["methods"][0]["method"] == "naive"
     assert set(by_name(board)) == {"naive", "confidence", "reverse_kl"}
     assert [one["name"] for one in board["tasks"]] == ["apples", "apples_cf", "pears"]
     assert [one["family"] for one in board["tasks"]] == ["apples", "apples", "pears"]

@@ -230,8 +230,8 @@ class AgreementFilter:
     Attributes:
         share: of the answers that the most frequent class must have, in [0, 1]; 0 keeps all.
 
-    Source: this project, after Guo and Yang 2024, arXiv:2406.19032, who ask one supervisor repeatedly and keep or weight
-        by the frequency of its answer.
+    Source: this project, after Guo and Yang 2024, arXiv:2406.19032, who ask one supervisor repeatedly and keep or
+        weight by the frequency of its answer.
     """
 
     share: float = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, replace
+from typing import Any
 
 from oversight.errors import InputError
 from oversight.methods.entry import Entry
@@ -89,8 +90,9 @@ class ProbeFirst:
     def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
         """See `Method.train`."""
         one = tuned(student, "lp_ft")
-        settings = {field.name: getattr(one.recipe, field.name) for field in dataclasses.fields(Full)}
-        return _naive(replace(one, recipe=LpFt(**{**settings, "words": None})), data, seed)
+        settings: dict[str, Any] = {field.name: getattr(one.recipe, field.name) for field in dataclasses.fields(Full)}
+        settings["words"] = None
+        return _naive(replace(one, recipe=LpFt(**settings)), data, seed)
 
 
 ENTRIES = {

@@ -10,28 +10,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 from oversight.errors import InputError
-from oversight.metrics.checks import Floats
-from oversight.metrics.intervals import LEVEL, ONE_GROUP, Estimate, Moments, Sample, squared_widths
-from oversight.metrics.pgr import (
-    CONTRASTS,
-    FEW_GROUPS,
-    GAP,
-    MIN_GROUPS,
-    MIXED_SEEDS,
-    NOT_ABOVE,
-    WITHIN_NOISE,
-    fieller,
-    pgr,
+from oversight.metrics.checks import Floats, check_range
+from oversight.metrics.intervals import (
+    LEVEL,
+    ONE_GROUP,
+    UPPER,
+    Estimate,
+    Moments,
+    Sample,
+    satterthwaite,
+    squared_widths,
 )
+from oversight.metrics.pgr import CONTRASTS, GAP, MIXED_SEEDS, NOT_ABOVE, fieller_estimate, pgr
 
 FEWEST_FAMILIES = 10
 FEW_FAMILIES = "fewer than ten task families: no p value can be small"
-NO_DIFFERENCE = "no family differs"
+DECIMALS = 12
+"""To which gains are rounded before ranks are taken: rounding errors would part ties and make signs of zeros."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +40,21 @@ class Combined:
     """Several tasks as one, every family with the same weight.
 
     Attributes:
-        total: weighted means of the roles' scores, and their variances.
+        total: weighted means of the roles' scores, and their variances; its sample counts the rows and groups of all
+            tasks, and the fewest seeds of any.
+        row_variance: (F, r, r) the part of `total.V_rows` that each family adds.
+        row_df: (F,) its degrees of freedom, groups - 1; the least of the family's tasks.
         seed_variance: (F, r, r) the part of `total.V_seed` that each family adds.
         seed_df: (F,) its degrees of freedom, seeds - 1; the least of the family's tasks.
-        n_tasks: K.
-        mixed: whether some tasks have one seed and some several: no interval then.
+        reason: why there is no interval for anything: MIXED_SEEDS, or ONE_GROUP in a task; None where there is.
     """
 
     total: Moments
+    row_variance: Floats
+    row_df: Floats
     seed_variance: Floats
     seed_df: Floats
-    n_tasks: int
-    mixed: bool
+    reason: str | None
 
     @property
     def n_roles(self) -> int:
@@ -77,25 +81,28 @@ def combine(tasks: Sequence[Moments], families: Sequence[str]) -> Combined:
     shapes = {m.p.shape for m in tasks}
     if len(shapes) != 1:
         raise InputError(f"tasks: found {sorted(len(m.p) for m in tasks)} roles, expected the same roles on every task")
-    names = list(dict.fromkeys(families))
     size = np.array([families.count(name) for name in families], dtype=np.float64)
-    weight = 1 / (len(names) * size)
-    share = weight**2 * size
+    members = [np.array([family == name for family in families]) for name in dict.fromkeys(families)]
+    weight = 1 / (len(members) * size)
 
-    def added(name: str) -> Floats:
-        return np.sum([share[i] * getattr(m, name) for i, m in enumerate(tasks)], axis=0)
+    def by_family(name: str) -> Floats:
+        parts = (weight**2 * size)[:, None, None] * np.stack([getattr(m, name) for m in tasks])
+        return np.stack([parts[some].sum(axis=0) for some in members])
 
-    counts = [m.n_seeds for m in tasks]
-    sample = Sample(sum(m.sample.n for m in tasks), sum(m.n_groups for m in tasks), min(counts))
-    p = np.sum([weight[i] * m.p for i, m in enumerate(tasks)], axis=0)
-    total = Moments(p, *(added(name) for name in ("V_rows", "V_in", "V_int", "V_seed")), sample=sample)
-    members = [[i for i, family in enumerate(families) if family == name] for name in names]
+    def least(counts: Sequence[int]) -> Floats:
+        return np.array([np.array(counts)[some].min() for some in members], dtype=np.float64)
+
+    seeds, groups = [m.n_seeds for m in tasks], [m.n_groups for m in tasks]
+    sample = Sample(sum(m.sample.n for m in tasks), sum(groups), min(seeds))
+    added = {name: by_family(name) for name in ("V_rows", "V_in", "V_int", "V_seed")}
+    p = (weight[:, None] * np.stack([m.p for m in tasks])).sum(axis=0)  # equal roles stay equal to the last bit
     return Combined(
-        total=total,
-        seed_variance=np.stack([np.sum([share[i] * tasks[i].V_seed for i in some], axis=0) for some in members]),
-        seed_df=np.array([min(tasks[i].n_seeds for i in some) - 1 for some in members], dtype=np.float64),
-        n_tasks=len(tasks),
-        mixed=min(counts) == 1 < max(counts),
+        total=Moments(p, *(one.sum(axis=0) for one in added.values()), sample=sample),
+        row_variance=added["V_rows"],
+        row_df=least(groups) - 1,
+        seed_variance=added["V_seed"],
+        seed_df=least(seeds) - 1,
+        reason=MIXED_SEEDS if min(seeds) == 1 < max(seeds) else ONE_GROUP if min(groups) == 1 else None,
     )
 
 
@@ -104,51 +111,48 @@ def difference(
 ) -> Estimate:
     """contrast . p with an interval that holds together with n_comparisons - 1 others (Bonferroni).
 
-    Half width sqrt(max_j h_j^2) as in `intervals.squared_widths`, each quantile at 1 - (1 - level) / (2 n): for rows
-    normal (one task: t with G - 1 degrees of freedom), for seeds t with Satterthwaite's degrees of freedom of the
-    families' seed variances along the contrast, rounded down. The floor of the coverage (docs/statistics.md) does not
-    depend on the level.
+    Half width sqrt(max_j h_j^2) as in `intervals.squared_widths`, both quantiles of t at 1 - (1 - level) / (2 n), with
+    Satterthwaite's degrees of freedom of the families' variances along the contrast: for one task G - 1 and s - 1, and
+    with n = 1 `linear_interval`. The floor of the coverage (docs/statistics.md) does not depend on the level.
 
     Args:
         combined: r roles.
         contrast: (r,) weights, e.g. 1 for one method and -1 for another.
-        n_comparisons: intervals that must hold together.
-        level: of all of them together.
+        n_comparisons: intervals that must hold together, 1 or more.
+        level: of all of them together, in (0, 1).
+
+    Raises:
+        InputError: not one weight per role, or a number out of range.
     """
+    check_range("n_comparisons", n_comparisons, 1, math.inf)
+    check_range("level", level, 0, 1)
     a = np.asarray(contrast, dtype=np.float64)
     if a.shape != combined.total.p.shape:
         raise InputError(f"contrast: found shape {a.shape}, expected {combined.total.p.shape}, one weight per role")
     m, value = combined.total, float(a @ combined.total.p)
-    if combined.mixed:
-        return m.sample.estimate(value, math.nan, math.nan, MIXED_SEEDS)
-    if m.n_groups < 2:
-        return m.sample.estimate(value, math.nan, math.nan, ONE_GROUP)
+    if combined.reason:
+        return m.sample.estimate(value, math.nan, math.nan, combined.reason)
     widths = _widths(combined, [a], upper=1 - (1 - level) / (2 * n_comparisons))
     half = math.sqrt(max(0.0, float((a @ widths @ a).max())))
     return m.sample.estimate(value, value - half, value + half)
 
 
 def _widths(combined: Combined, contrasts: Sequence[Floats], *, upper: float) -> Floats:
-    """Squared widths (j, r, r); seeds by the fewest degrees of freedom along any of the contrasts."""
-    m = combined.total
-    rows_t = float(stdtrit(m.n_groups - 1, upper)) if combined.n_tasks == 1 else float(ndtri(upper))
-    if m.n_seeds == 1:
-        return squared_widths(m, rows_t=rows_t)
-    seeds_t = float(stdtrit(min(_seed_df(combined, a) for a in contrasts), upper))
-    return squared_widths(m, rows_t=rows_t, seeds_t=seeds_t)
+    """Squared widths (j, r, r), with the fewest degrees of freedom along any of the contrasts."""
 
+    def quantile(variances: Floats, df: Floats) -> float:
+        along = [np.einsum("r,frq,q->f", a, variances, a) for a in contrasts]
+        return float(stdtrit(min(satterthwaite(v, df) for v in along), upper))
 
-def _seed_df(combined: Combined, contrast: Floats) -> int:
-    """Satterthwaite's degrees of freedom along a contrast, rounded down, at least 1."""
-    v = np.einsum("r,frq,q->f", contrast, combined.seed_variance, contrast)
-    if v.sum() <= 0:
-        return int(combined.seed_df.sum())
-    v = v / v.max()
-    return max(1, math.floor(v.sum() ** 2 / (v**2 / combined.seed_df).sum() + 1e-9))
+    rows_t = quantile(combined.row_variance, combined.row_df)
+    if combined.total.n_seeds == 1:
+        return squared_widths(combined.total, rows_t=rows_t)
+    seeds_t = quantile(combined.seed_variance, combined.seed_df)
+    return squared_widths(combined.total, rows_t=rows_t, seeds_t=seeds_t)
 
 
 def unit(n_roles: int, plus: int, minus: int) -> Floats:
-    """The contrast of two roles."""
+    """The contrast (n_roles,) of two roles, plus - minus; zeros if they are one."""
     a = np.zeros(n_roles)
     a[plus] += 1
     a[minus] -= 1
@@ -156,7 +160,7 @@ def unit(n_roles: int, plus: int, minus: int) -> Floats:
 
 
 def pairwise(combined: Combined, roles: Sequence[int], *, level: float = LEVEL) -> dict[tuple[int, int], Estimate]:
-    """Every first - second of two of these roles, simultaneous over all pairs; both signs are given."""
+    """Every first - second of two of these roles, both ways round, simultaneous over all M (M - 1) / 2 pairs."""
     n_pairs = len(roles) * (len(roles) - 1) // 2
     return {
         (i, j): difference(combined, unit(combined.n_roles, i, j), n_comparisons=n_pairs, level=level)
@@ -169,7 +173,12 @@ def pairwise(combined: Combined, roles: Sequence[int], *, level: float = LEVEL) 
 def rank_intervals(pairs: Mapping[tuple[int, int], Estimate], roles: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Best and worst place of each role: 1 + those shown to be better, M - those shown to be worse.
 
-    The places of all roles are covered together with the level of the pairs.
+    The true places of all roles lie in theirs at once, with at least the level of the pairs; a role without intervals
+    may stand anywhere. Roles that are not told apart have places in common.
+
+    Args:
+        pairs: from `pairwise`, both ways round.
+        roles: M of its roles.
 
     Source: Mogstad, Romano, Shaikh and Wilhelm 2024, doi:10.1093/restud/rdad006, from simultaneous pairwise intervals.
     """
@@ -182,59 +191,56 @@ def rank_intervals(pairs: Mapping[tuple[int, int], Estimate], roles: Sequence[in
 
 
 def pooled_pgr(combined: Combined, *, weak: int, student: int, ceiling: int) -> Estimate:
-    """PGR of the weighted sums, tasks with an undefined PGR included; as `pgr.pooled`, but by family.
+    """PGR of the weighted sums, tasks with an undefined PGR included: as `pgr.pooled`, with families.
 
-    Raises nothing: NaN with a reason where the gap is not shown to be above zero.
+    NaN with the reason under the same conditions, and where a task has one group of rows. Differs from it by t for rows
+    in place of the normal quantile, so that one task gives `recovered`.
     """
-    m = combined.total
-    index = [weak, student, ceiling]
-    if combined.mixed:
-        return m.sample.undefined(MIXED_SEEDS)
-    gain, gap = CONTRASTS @ m.p[index]
-    ratio = pgr(0.0, float(gain), float(gap))
+    m, index = combined.total, [weak, student, ceiling]
+    if combined.reason:
+        return m.sample.undefined(combined.reason)
+    differences = CONTRASTS @ m.p[index]
+    ratio = pgr(0.0, *differences.tolist())
     if math.isnan(ratio):
         return m.sample.undefined(NOT_ABOVE)
-    if m.n_groups < MIN_GROUPS:
-        return m.sample.undefined(FEW_GROUPS)
-    contrasts = [
-        _spread(np.array(one, dtype=np.float64), index, combined.n_roles) for one in (GAP, (ratio - 1, 1, -ratio))
-    ]
-    widths = _widths(combined, contrasts, upper=(1 + LEVEL) / 2)[:, index][:, :, index]
-    roots = fieller(gain, gap, CONTRASTS @ widths @ CONTRASTS.T)
-    if not roots.defined:
-        return m.sample.undefined(WITHIN_NOISE)
-    return m.sample.estimate(ratio, float(roots.low), float(roots.high))
+    contrasts = [_spread(one, index, combined.n_roles) for one in (GAP, (ratio - 1, 1, -ratio))]
+    widths = _widths(combined, contrasts, upper=UPPER)[:, index][:, :, index]
+    return fieller_estimate(differences, widths, m.sample)
 
 
-def _spread(contrast: Floats, index: Sequence[int], n_roles: int) -> Floats:
+def _spread(weights: Sequence[float], index: Sequence[int], n_roles: int) -> Floats:
     a = np.zeros(n_roles)
-    np.add.at(a, list(index), contrast)
+    np.add.at(a, list(index), weights)
     return a
 
 
 def wilcoxon_holm(gains: Floats) -> tuple[list[float] | None, str | None]:
-    """p values (two-sided) that a method's gain is 0 in the median family, corrected over methods by Holm.
+    """Two-sided p values that a method's gains over the families lie symmetrically about 0, corrected by Holm.
+
+    Wilcoxon's signed-rank test: families in which a method does not differ are left out of its test, a method that
+    differs nowhere has p = 1. Exact up to 50 families without ties or zeros and up to 13 with them, else normal.
 
     Args:
-        gains: (F, M) mean gain of every family and method.
+        gains: (F, M) mean gain of every family and method, finite.
 
     Returns:
-        (M,) p values and None; or None and the reason: with fewer than FEWEST_FAMILIES the test is not made. A method
-        that differs nowhere has p = 1; families in which a method does not differ are left out of its test (Wilcoxon).
+        (M,) p values and None; or None and the reason: with fewer than FEWEST_FAMILIES the test is not made.
 
-    Source: Wilcoxon 1945, doi:10.2307/3001968; Holm 1979, Scand. J. Stat. 6.
+    Source: Wilcoxon 1945, doi:10.2307/3001968; Holm 1979, Scand. J. Stat. 6, 65-70.
     """
     n_families, n_methods = gains.shape
     if n_families < FEWEST_FAMILIES:
         return None, FEW_FAMILIES
     from scipy.stats import wilcoxon
 
-    raw = [float(wilcoxon(gains[:, j]).pvalue) if np.any(gains[:, j]) else 1.0 for j in range(n_methods)]
-    return holm(raw), None
+    rounded = np.round(gains, DECIMALS)
+    columns = [rounded[:, j] for j in range(n_methods)]
+    results: list[Any] = [wilcoxon(one) if one.any() else None for one in columns]
+    return holm([float(one.pvalue) if one else 1.0 for one in results]), None
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down: p_(i) times the number not yet rejected, never falling, at most 1.
+    """Holm's step-down: the i-th smallest of M times M + 1 - i, never falling, at most 1; in the order given.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])

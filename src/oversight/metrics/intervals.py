@@ -184,6 +184,21 @@ def t_quantile(df: float) -> float:
     return float(stdtrit(df, UPPER)) if df > 0 else math.nan
 
 
+def satterthwaite(variances: Floats, df: Floats) -> int:
+    """Degrees of freedom of a sum of estimated variances: (sum v)^2 / sum(v^2 / df), rounded down, at least 1.
+
+    Args:
+        variances: (q,) >= 0, the estimates that are added.
+        df: (q,) >= 1, degrees of freedom of each; their sum is returned where all variances are 0.
+
+    Source: Satterthwaite 1946, doi:10.2307/3002019.
+    """
+    if variances.sum() <= 0:
+        return int(df.sum())
+    v = variances / variances.max()
+    return max(1, math.floor(v.sum() ** 2 / (v**2 / df).sum() + 1e-9))
+
+
 def linear_interval(m: Moments, contrast: Sequence[float] | Floats) -> Estimate:
     """contrast . p with interval -+ h, h = sqrt(max_j h_j^2(contrast)).
 

@@ -26,6 +26,7 @@ from oversight.metrics.intervals import (
     linear_interval,
     moments,
     percentile_interval,
+    satterthwaite,
     squared_widths,
     t_quantile,
     with_seed_part,
@@ -130,7 +131,7 @@ def recovered(row_scores: npt.ArrayLike, groups: npt.ArrayLike) -> Recovered:
         raise InputError(f"row_scores: found shape {scores.shape}, expected (s, 3, n): weak, student, ceiling")
     m = moments(scores, groups)
     parts = [linear_interval(m, contrast) for contrast in (WEAK, STUDENT, CEILING, GAP, GAIN)]
-    return Recovered(*parts, pgr=_fieller_estimate(CONTRASTS @ m.p, squared_widths(m), m.sample), moments=m)
+    return Recovered(*parts, pgr=fieller_estimate(CONTRASTS @ m.p, squared_widths(m), m.sample), moments=m)
 
 
 def recovered_from_replicates(draws: Floats, values: Floats, groups: npt.ArrayLike, *, seed: int) -> Recovered:
@@ -186,7 +187,7 @@ def pooled(studies: Sequence[Moments]) -> Estimate:
         return total.sample.undefined(NOT_ABOVE)
     contrasts = (np.array(GAP, dtype=np.float64), np.array([ratio - 1, 1, -ratio]))
     seeds_t = t_quantile(min(_seed_df(studies, a) for a in contrasts)) if min(counts) > 1 else None
-    return _fieller_estimate(differences, squared_widths(total, rows_t=Z, seeds_t=seeds_t), total.sample)
+    return fieller_estimate(differences, squared_widths(total, rows_t=Z, seeds_t=seeds_t), total.sample)
 
 
 def across_tasks(studies: Sequence[Moments]) -> Estimate:
@@ -217,11 +218,7 @@ def _three_roles(studies: Sequence[Moments]) -> Sequence[Moments]:
 def _seed_df(studies: Sequence[Moments], contrast: Floats) -> int:
     """Satterthwaite's degrees of freedom of the sum of the tasks' seed variances along a contrast, rounded down."""
     v = np.array([contrast @ m.V_seed @ contrast for m in studies])
-    df = np.array([m.n_seeds - 1 for m in studies], dtype=np.float64)
-    if v.sum() <= 0:
-        return int(df.sum())
-    v = v / v.max()
-    return max(1, math.floor(v.sum() ** 2 / (v**2 / df).sum() + 1e-9))
+    return satterthwaite(v, np.array([m.n_seeds - 1 for m in studies], dtype=np.float64))
 
 
 def _fieller(differences: Floats, widths: Floats) -> tuple[float, float, float, str | None]:
@@ -235,8 +232,14 @@ def _fieller(differences: Floats, widths: Floats) -> tuple[float, float, float, 
     return float(gain / gap), float(roots.low), float(roots.high), None
 
 
-def _fieller_estimate(differences: Floats, widths: Floats, sample: Sample) -> Estimate:
-    """The estimate of PGR from (N, D) and the squared widths (j, 3, 3) of the roles."""
+def fieller_estimate(differences: Floats, widths: Floats, sample: Sample) -> Estimate:
+    """PGR with its interval or the reason why there is none.
+
+    Args:
+        differences: (2,) N = student - weak and D = ceiling - weak.
+        widths: (j, 3, 3) squared half widths of weak, student, ceiling, from `squared_widths`.
+        sample: what stands behind them; fewer than MIN_GROUPS groups are undefined.
+    """
     if differences[1] > 0 and sample.n_groups < MIN_GROUPS:
         return sample.undefined(FEW_GROUPS)
     return sample.estimate(*_fieller(differences, CONTRASTS @ widths @ CONTRASTS.T))
