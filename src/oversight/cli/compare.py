@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from oversight.cli import by_task, printing
 from oversight.cli import options as o
-from oversight.cli import printing
 from oversight.cli.app import INTERRUPTED, app
 from oversight.cli.studies import about_now
 from oversight.errors import InputError
@@ -39,9 +39,9 @@ def compare(
     trials: o.Trials = 3,
     family: o.Family = None,
     metric: o.LinearMetric = None,
-    text: o.Text = None,
-    label: o.Label = None,
-    group: o.Group = None,
+    text: by_task.TextByTask = None,
+    label: by_task.LabelByTask = None,
+    group: by_task.GroupByTask = None,
     n_train: o.MostTrain = None,
     n_test: o.MostTest = None,
     max_tokens: o.MaxTokens = 256,
@@ -75,9 +75,9 @@ def compare(
         method_settings=by_method,
         development=tuple(dev or []),
         trials=trials,
-        families=o.families(family or []),
+        families=by_task.families(family or []),
         options={"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
-        columns={name: one for name, one in (("text", text), ("label", label), ("group", group)) if one},
+        columns=by_task.columns_by_task(text=text, label=label, group=group),
     )
     comparison = load_comparison(asked)
     kept = load_store(store)

@@ -302,22 +302,6 @@ def named_tests(tests: list[str]) -> dict[str, str]:
     return found
 
 
-def families(texts: list[str]) -> dict[str, tuple[str, ...]]:
-    """NAME=TASK,TASK of every `--family`.
-
-    Raises:
-        InputError: not of this form, or fewer than two tasks.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        name, equals, members = text.partition("=")
-        tasks = tuple(one for one in members.split(",") if one)
-        if not (name and equals and len(tasks) > 1):
-            raise InputError(f"--family: found '{text}', expected NAME=TASK,TASK")
-        found[name] = tasks
-    return found
-
-
 def numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
     """Numbers between commas; None = not asked for.
 

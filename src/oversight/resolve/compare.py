@@ -18,7 +18,7 @@ from oversight.resolve.plans import setups
 from oversight.resolve.sweep_plan import STUDENT, SUPERVISOR, SweepPlan
 from oversight.resolve.tables import quoted
 from oversight.studies.compare import LINEAR
-from oversight.studies.families import families_of
+from oversight.studies.families import families_of, short_name
 from oversight.studies.weak_to_strong import Setup
 
 ALL = "all"
@@ -43,7 +43,7 @@ class Asked:
         trials: settings tried for each method there.
         families: by name, tasks that count as one, beside those that are found.
         options: further keys of a plan (`metric`, `n_train`, `max_tokens`, ...).
-        columns: of every task.
+        columns: by task, or by the last part of its name, those of `text`, `label`, `group`; `""` = of every task.
     """
 
     tasks: tuple[str, ...]
@@ -58,7 +58,15 @@ class Asked:
     trials: int = TRIALS
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+
+    def columns_of(self, task: str) -> dict[str, str]:
+        """Columns of one task: what is said of all, then what is said of it."""
+        return {
+            column: name
+            for owner in ("", short_name(task), task)
+            for column, name in self.columns.get(owner, {}).items()
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +169,9 @@ def _check(asked: Asked) -> None:
         raise InputError(f"--metric: found {metric}, expected {', '.join(LINEAR)}, which have a value per row")
     if asked.trials < 1:
         raise InputError(f"--trials: found {asked.trials}, expected 1 or more")
+    for name in asked.columns:
+        if name and name not in every and name not in map(short_name, every):
+            raise InputError(f"columns: found the task {name}, expected one of {', '.join(map(short_name, every))}")
     for name, members in asked.families.items():
         strange = [one for one in members if one not in every]
         if strange:
@@ -225,7 +236,7 @@ def plan_text(
         "settings": asked.settings.get("both", {}),
         **{f"settings.{ROLE_OF[role]}": asked.settings.get(role, {}) for role in ROLE_OF},
         **{f"method.{quoted(name)}": settings for name, settings in method_settings.items() if name in methods},
-        **{f"task.{quoted(name)}": asked.columns for name in tasks},
+        **{f"task.{quoted(name)}": asked.columns_of(name) for name in tasks},
     }
     for name, table in tables.items():
         if table:
