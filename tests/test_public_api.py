@@ -14,7 +14,7 @@ import oversight as ov
 NAMES = """
 BagOfWords Backbone Columns Confidence DirectoryStore Fitted Flipped Full Given InputError Labels Lora Loss LpFt
 Method ModelOptions Needs OracleMethod OversightError Probe Result Rows Seed StepError Student Study Supervisor
-Task Trained Validation WeakData WithLoss __version__ confidence_loss cross_entropy load_student load_task split_task
+Task Trained Validation WeakData WithLoss __version__ compare cross_entropy load_student load_task split_task
 sweep weak_to_strong
 """
 
@@ -33,7 +33,7 @@ CALLS: dict[str, str] = {
     "split_task": "task, *, seed",
     "sweep": "plan, *, store=None, workers=1, ray=None, retry_failed=False, watch=None",
     "cross_entropy": "logits, targets, *, progress=1.0",
-    "confidence_loss": "logits, targets, *, progress, aux_weight=0.5, warmup_fraction=0.2",
+    "compare": "tasks, *, weak, strong, methods='all', seeds=5, store=None, workers=1, watch=None, **options",
     "Columns": "*, text=None, label=None, group=None, difficulty=None",
     "ModelOptions": (
         "*, train='probe', settings=(), "

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from oversight.errors import OversightError as OversightError
     from oversight.errors import StepError as StepError
     from oversight.methods.losses import Confidence as Confidence
-    from oversight.methods.losses import confidence_loss as confidence_loss
     from oversight.methods.method import Method as Method
     from oversight.methods.method import Needs as Needs
     from oversight.methods.method import OracleMethod as OracleMethod
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from oversight.models.student import cross_entropy as cross_entropy
     from oversight.reports.result import Result as Result
     from oversight.reports.result import Study as Study
+    from oversight.resolve.comparing import compare as compare
     from oversight.resolve.models import ModelOptions as ModelOptions
     from oversight.resolve.models import load_student as load_student
     from oversight.resolve.studies import weak_to_strong as weak_to_strong
@@ -58,13 +58,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": "InputError OversightError StepError",
-    "methods.losses": "Confidence confidence_loss",
+    "methods.losses": "Confidence",
     "methods.method": "Method Needs OracleMethod WeakData WithLoss",
     "models.backbone": "Backbone",
     "models.finetune.recipe": "Full Lora LpFt",
     "models.lexical": "BagOfWords",
     "models.probe": "Probe",
     "models.student": "Fitted Loss Student Validation cross_entropy",
+    "resolve.comparing": "compare",
     "resolve.models": "ModelOptions load_student",
     "resolve.studies": "weak_to_strong",
     "resolve.sweeps": "sweep",

@@ -1,0 +1,188 @@
+"""The leaderboards of docs/leaderboard.md: every method on every set of a folder that has a gap, one command.
+
+    python benchmarks/leaderboard.py DATA [--store DIR] [--workers N] [--only BOARD ...] [--write]
+
+DATA holds one directory per set. Each board is one `oversight compare`, printed as it is run; all share a store, so
+that the command can be stopped and given again. `--write` puts the tables into docs/leaderboard.md, all numbers into
+benchmarks/results/, and the measured gains into the last column of docs/methods.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from oversight.reports.leaderboard import signed
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, PAGE, METHODS = ROOT / "benchmarks/results", ROOT / "docs/leaderboard.md", ROOT / "docs/methods.md"
+GROUPS = {
+    "anthropic_evals": "meta.eval",
+    "bbq": "meta.qi",
+    "boolq": "meta.title",
+    "gsm8k_solutions": "meta.q",
+    "hatecheck": "meta.templ",
+    "truthfulqa": "meta.q",
+}
+DEVELOPMENT = ("truthfulqa", "cola")
+READING = re.compile(r"(?<=<!-- reading -->\n).*?(?=<!-- /reading -->)", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """One comparison.
+
+    Attributes:
+        name, title: of the board; the name is that of its file.
+        sets: directories of DATA.
+        words: further words of the command.
+        development: sets on which settings are chosen.
+    """
+
+    name: str
+    title: str
+    sets: tuple[str, ...]
+    words: tuple[str, ...]
+    development: tuple[str, ...] = ()
+
+    def command(self, data: Path) -> list[str]:
+        """`compare TASK... --weak ...`."""
+        named = (*self.sets, *self.development)
+        groups = [word for name in named if name in GROUPS for word in ("--group", f"{name}={GROUPS[name]}")]
+        tuned = [word for name in self.development for word in ("--dev", str(data / name))]
+        return ["compare", *(str(data / name) for name in self.sets), *self.words, *tuned, *groups]
+
+
+BOARDS = (
+    Board(
+        name="probe",
+        title="Probes, one supervisor",
+        sets=("hatecheck", "sms_spam"),
+        words=("--weak", "bow", "--strong", "minilm@4", "--seeds", "5", "--set", "bootstrap.through=minilm@1+minilm@2"),
+        development=DEVELOPMENT,
+    ),
+    Board(
+        name="several",
+        title="Probes, three supervisors",
+        sets=("hatecheck", "sms_spam"),
+        words=("--weak", "bow+minilm@0+minilm@1", "--strong", "minilm@4", "--seeds", "5"),
+        development=DEVELOPMENT,
+    ),
+    Board(
+        name="full",
+        title="All weights fine-tuned, one supervisor",
+        sets=("hatecheck", "sms_spam"),
+        words=(
+            *("--weak", "bow", "--strong", "minilm@3", "--train", "full", "--seeds", "3", "--methods"),
+            "naive,confidence,entropy,product,reverse_kl,confidence_filter,decay_to_start,lp_ft",
+        ),
+    ),
+)
+
+
+def run(board: Board, data: Path, *, store: Path, workers: int, to: Path) -> Mapping[str, Any]:
+    """The board as JSON; its tables are written too."""
+    shared = ["--store", str(store), "--workers", str(workers)]
+    shown = shlex.join(["oversight", *board.command(Path("DATA"))])
+    print(f"\n{board.title}\n$ {shown}", flush=True)
+    for ending in ("json", "md"):
+        words = [*board.command(data), *shared, "--report", str(to / f"leaderboard_{board.name}.{ending}")]
+        done = subprocess.run([sys.executable, "-m", "oversight", *words], check=False)
+        if done.returncode not in (0, 1):
+            raise SystemExit(done.returncode)
+    return json.loads((to / f"leaderboard_{board.name}.json").read_text())
+
+
+def reading(told: Mapping[str, Any]) -> list[str]:
+    """Who is better, who is worse, who is neither: read off the intervals."""
+    others = [one for one in told["methods"] if one["method"] != told["reference"]]
+    lines: list[str] = []
+    for verdict in ("better", "worse", "not told apart"):
+        some = [one for one in others if one["verdict"] == verdict]
+        names = ", ".join(f"{one['method']} ({gain_of(one['gain'])})" for one in some)
+        lines.append(f"- **{verdict}** than {told['reference']}: {len(some)} of {len(others)}. {names or 'None'}.")
+    return [line.replace("apart** than", "apart** from") for line in lines]
+
+
+def gain_of(gain: Mapping[str, Any]) -> str:
+    """`+.012 [-.003, +.027]`."""
+    if gain["low"] is None:
+        return signed(gain["value"])
+    return f"{signed(gain['value'])} [{signed(gain['low'])}, {signed(gain['high'])}]"
+
+
+def page(found: Sequence[tuple[Board, Mapping[str, Any]]], *, said: str, to: Path) -> str:
+    """docs/leaderboard.md; what stands between its marks of a reading is kept."""
+    words = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy", "scipy")]
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, python {platform.python_version()}; {', '.join(words)}"
+    parts = [
+        "# Leaderboard",
+        "",
+        "`python benchmarks/leaderboard.py DATA --write` makes this page; DATA holds public data sets cut to two",
+        f"balanced classes. {machine}. All numbers: `benchmarks/results/leaderboard_*.json`.",
+        "",
+        f"<!-- reading -->\n{said}<!-- /reading -->",
+    ]
+    for board, told in found:
+        tables = (to / f"leaderboard_{board.name}.md").read_text().replace("\n## ", "\n### ").removeprefix("## ")
+        parts += ["", f"## {board.title}", "", f"`{shlex.join(['oversight', *board.command(Path('DATA'))])}`", ""]
+        parts += [*reading(told), "", "### " + tables.removeprefix("### ")]
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def with_gains(table: str, found: Sequence[tuple[Board, Mapping[str, Any]]]) -> str:
+    """docs/methods.md with the last cell of each method's row put anew: its gain on every board that has it."""
+    gains: dict[str, list[str]] = {}
+    for board, told in found:
+        for one in told["methods"]:
+            if one["method"] != told["reference"]:
+                gains.setdefault(one["method"], []).append(f"{board.name}: {gain_of(one['gain'])}")
+    lines: list[str] = []
+    for line in table.splitlines():
+        name = re.match(r"\| `(\w+)` \|", line)
+        if name and name[1] in gains:
+            cells = line.rstrip().removesuffix("|").rsplit("|", 1)
+            line = f"{cells[0]}| {'; '.join(gains[name[1]])} |"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--store", type=Path, default=Path("leaderboard-store"))
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=[], choices=[board.name for board in BOARDS])
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    to = RESULTS if arguments.write else arguments.store
+    to.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    found = [
+        (board, run(board, arguments.data, store=arguments.store, workers=arguments.workers, to=to))
+        for board in BOARDS
+        if not arguments.only or board.name in arguments.only
+    ]
+    for board, told in found:
+        print(f"\n{board.title}", *reading(told), sep="\n")
+    if arguments.write:
+        kept = READING.search(PAGE.read_text()) if PAGE.exists() else None
+        PAGE.write_text(page(found, said=kept[0] if kept else "", to=to))
+        METHODS.write_text(with_gains(METHODS.read_text(), found))
+    print(f"\n{time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
