@@ -223,8 +223,6 @@ def test_what_failed_is_named_and_the_others_are_compared(oversight: Call, sets:
 
 @pytest.mark.parametrize("ending", [".md", ".json", ".html"])
 def test_a_board_can_be_written_to_a_file(oversight: Call, sets: list[str], place: Path, ending: str) -> None:
-    if ending == ".html":
-        pytest.importorskip("oversight.reports.leaderboard_html")
     words = ("compare", sets[0], *BASE, "--methods", "naive,confidence,hard", "--report", f"board{ending}")
     assert oversight(*words).code == 0
     text = (place / f"board{ending}").read_text()

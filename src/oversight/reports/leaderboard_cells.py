@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from oversight.reports.leaderboard_words import gain_interval, gain_value
+from oversight.reports.leaderboard_words import gain_interval, gain_value, plus
 from oversight.reports.markup import Cell, Raw, details, el, join, table
 from oversight.reports.overview import BETTER, WORSE
 from oversight.reports.sections import cell
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 NONE = Raw("")
 SHADES = 3
-MOST_UPRIGHT, OPEN_TASKS = 7, 3
+DARKEST = 0.95
+MOST_UPRIGHT = 7
 MARKS = {"better": (BETTER, "ov-up"), "worse": (WORSE, "ov-down")}
 SAW_TRUTH, SAW_TEST = "this method saw ground truth", "its settings may owe something to these test rows"
 
@@ -35,7 +36,12 @@ def method_name(one: Standing) -> Raw:
 
 def settings_of(settings: Mapping[str, Any]) -> str:
     """`aux_weight: 0.25`, or that they are the defaults."""
-    return fact(settings) if settings else "defaults"
+    plain = {name: value if _finite(value) else str(value) for name, value in settings.items()}
+    return fact(plain) if settings else "defaults"
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def gain_cells(one: Standing) -> list[Raw]:
@@ -74,7 +80,8 @@ def by_task(board: Leaderboard) -> list[Raw]:
 def heat(board: Leaderboard) -> Raw:
     """Gains of every method (down) on every task (across), darker the larger."""
     others = [one for one in board.standings if one.method != board.reference]
-    largest = max((abs(c.gain.value) for one in others for c in one.cells.values() if finite(c.gain)), default=0.0)
+    sizes = sorted(abs(own.gain.value) for one in others for own in one.cells.values() if finite(own.gain))
+    largest = sizes[int(DARKEST * (len(sizes) - 1))] if sizes else 0.0
     tall = len(board.tasks) > MOST_UPRIGHT
     head = ["method", *(el("span", clean(one.name), class_="ov-turned" if tall else False) for one in board.tasks)]
     rows = [[method_name(one), *(_shaded(one, task.name, largest) for task in board.tasks)] for one in others]
@@ -91,9 +98,9 @@ def _shaded(one: Standing, task: str, largest: float) -> Cell:
     gain = one.cells[task].gain
     if not finite(gain):
         return Cell(el("td", "?", title=why(gain) or "undefined"))
-    shade = math.ceil(SHADES * abs(gain.value) / largest) if largest else 0
+    shade = min(SHADES, math.ceil(SHADES * abs(gain.value) / largest)) if largest else 0
     kind = f"ov-{'more' if gain.value > 0 else 'less'}{shade}" if shade else ""
-    star = el("strong", f"{gain_value(gain)}*") if gain.low > 0 or gain.high < 0 else Raw(gain_value(gain))
+    star = el("strong", f"{plus(gain.value)}*") if gain.low > 0 or gain.high < 0 else Raw(plus(gain.value))
     return Cell(el("td", star, class_=kind or False))
 
 

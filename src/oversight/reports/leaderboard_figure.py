@@ -73,6 +73,7 @@ def _draw(figure: Figure, *, board: Leaderboard) -> None:
     frame = frame_of(board)
     for axes in (left, right):
         calm(axes, across=True)
+        axes.tick_params(labeltop=n > MANY)
     left.axvline(0, color=INK, linewidth=0.9, zorder=1)
     for y, one in zip(range(n - 1, -1, -1), board.standings, strict=True):
         is_reference = one.method == board.reference
@@ -80,6 +81,7 @@ def _draw(figure: Figure, *, board: Leaderboard) -> None:
         _gain(left, one, y, frame=frame, look=look)
         _places(right, one, y, color=look["color"])
     left.set_xlim(frame)
+    left.locator_params(axis="x", nbins=5)
     left.set_ylim(-0.7, n - 0.4)
     left.set_yticks(range(n - 1, -1, -1), [_name(one) for one in board.standings])
     left.set_xlabel(f"gain over {clean(board.reference, limit=NAME_LIMIT)}")

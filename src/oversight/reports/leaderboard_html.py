@@ -112,7 +112,9 @@ def main_table(board: Leaderboard) -> Raw:
     head += ["p (Holm)", "seconds", "settings"]
     shown = [i for i, name in enumerate(head) if name != "p (Holm)" or not board.why_no_p]
     rows = [_row(board, one) for one in board.standings]
-    return table(caption, [head[i] for i in shown], [[row[i] for i in shown] for row in rows], class_="ov-main")
+    return table(
+        caption, [head[i] for i in shown], [[row[i] for i in shown] for row in rows], class_="ov-main ov-board"
+    )
 
 
 def _row(board: Leaderboard, one: Standing) -> list[str]:

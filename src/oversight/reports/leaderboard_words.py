@@ -35,7 +35,8 @@ def conclusion(board: Leaderboard) -> str:
     """
     n_families, n_tasks = len(families(board)), len(board.tasks)
     of = f" of {n_families} famil{'y' if n_families == 1 else 'ies'}" if n_families < n_tasks else ""
-    rows = plural(sum(one.n_test for one in board.tasks), "test row")
+    n_rows = sum(one.n_test for one in board.tasks)
+    rows = f"{n_rows:,} test row{'' if n_rows == 1 else 's'}"
     scope = f"On {plural(n_tasks, 'task')}{of}, with {plural(board.seeds, 'seed')} and {rows},"
     return f"{scope} {_verdict(board)}."
 
@@ -116,8 +117,8 @@ def places(rank: tuple[int, int] | None) -> str:
     """`3`, `2-5`, or `-` for what is not ranked."""
     if rank is None:
         return "-"
-    best, worse = rank
-    return str(best) if best == worse else f"{best}-{worse}"
+    best, worst = rank
+    return str(best) if best == worst else f"{best}-{worst}"
 
 
 def marked(one: Standing) -> str:

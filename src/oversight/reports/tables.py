@@ -97,14 +97,14 @@ def as_markdown(result: Result) -> str:
     ]
     for study in result.studies:
         own = unique(clean(one) for one in study.warnings)
-        first, *rest = (_escaped(cell) for cell in _names(study, names))
-        cells = [*rest, *(_escaped(cell) for cell in (*_cells(study), shown(study.gain)))]
+        first, *rest = (escaped(cell) for cell in _names(study, names))
+        cells = [*rest, *(escaped(cell) for cell in (*_cells(study), shown(study.gain)))]
         counts = [str(count) for count in (study.n_test, study.n_groups, study.seeds)]
         marked = first + "".join(marks[text] for text in own if text not in general)
         rows.append([_pipes([marked, *cells, *counts])])
     lines = [line for row in rows for line in row] + [""]
-    lines += [f"- **{label}**: {_escaped(text)}" for label, text in [*_places(result, names), *notes(result)]]
-    lines += ["", *(f"{mark}: {_escaped(text)}" for text, mark in marks.items())] if marks else []
+    lines += [f"- **{label}**: {escaped(text)}" for label, text in [*_places(result, names), *notes(result)]]
+    lines += ["", *(f"{mark}: {escaped(text)}" for text, mark in marks.items())] if marks else []
     return "\n".join(lines) + "\n"
 
 
@@ -167,7 +167,7 @@ def _pipes(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Safe inside a Markdown table: no character starts markup, `->` stays readable."""
     text = text.replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*|~]|(?<!\w)_|_(?!\w)|(?<=\])\(|\!(?=\[)|\[(?=\^))", r"\\\1", text)
