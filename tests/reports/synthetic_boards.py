@@ -16,8 +16,6 @@ from oversight.reports.leaderboard import BaselineLine, Cell, Leaderboard, Stand
 REFERENCE = "naive"
 ENCODER = "minilm@4: found an encoder, expected a decoder: only that can be prompted"
 FEW = "fewer than ten task families: no p value can be small"
-SINGLE = 0.01
-"""Half width of an interval by itself."""
 
 
 def no_interval(value: float, reason: str = "one group of test rows: no interval") -> Estimate:
@@ -222,7 +220,7 @@ def hostile() -> Leaderboard:
     tasks = (task(names[0], metric="a&b", warnings=(HOSTILE,), family=names[1]), task(names[1], family=names[1]))
     rows = [
         reference(tasks),
-        standing(HOSTILE, 0.04, tasks, settings={HOSTILE: HOSTILE, "limit": math.inf}, exploratory=HOSTILE),
+        standing(HOSTILE, 0.04, tasks, settings={HOSTILE: HOSTILE}, exploratory=HOSTILE),
         standing(names[1] + "|a\nb", -0.04, tasks),
         standing(names[2], 0.0, tasks, oracle=True, rank=None),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,14 @@ from oversight.reports.leaderboard_words import (
     median_of,
     p_of,
     places,
+    plus,
     qualifications,
     rivals,
     seconds_of,
 )
 from oversight.reports.markup import Raw, bullets, details, el, join, section, table
 from oversight.reports.sections import cell, definitions, explained, made_by, warned_of
-from oversight.reports.words import bounded, clean, number, plural, unique
+from oversight.reports.words import bounded, clean, plural, unique
 
 if TYPE_CHECKING:
     from oversight.metrics.intervals import Estimate
@@ -234,7 +236,7 @@ def _chosen(name: str, tried: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _gained(one: Mapping[str, Any]) -> str:
     gain = one.get("gain_over_weak")
-    return "failed" if gain is None else number(float(gain))
+    return "failed" if gain is None or not math.isfinite(gain) else plus(gain)
 
 
 def pairs(board: Leaderboard) -> Raw:
