@@ -129,13 +129,13 @@ def test_what_limits_a_conclusion_stands_beside_it() -> None:
     assert "One seed: the intervals speak of these trained models only, not of the methods." in qualifications(
         BOARDS["one seed"]
     )
-    assert "On 1 of 3 tasks (apples_cf) the ceiling is not shown to be above the supervisor." in qualifications(
+    assert "The ceiling is not shown to be above the supervisor on 1 of 3 tasks (apples_cf)." in qualifications(
         BOARDS["three verdicts"]
     )
     (reach,) = [one for one in qualifications(BOARDS["ties"]) if "reach" in one]
     assert "reach 0.020 to either side" in reach
     wide = board((reference(TASKS), standing("a", 0.0, TASKS), standing("b", 0.0, TASKS, half=0.05)), TASKS)
-    assert "reach 0.020 to 0.050 to either side" in qualifications(wide)[0]
+    assert "reach 0.020 to 0.050 (by method) to either side" in qualifications(wide)[0]
 
 
 def test_only_a_better_method_is_called_better_but_exploratory() -> None:

@@ -46,7 +46,7 @@ def _finite(value: Any) -> bool:
 
 def gain_cells(one: Standing) -> list[Raw]:
     """Value with its simultaneous interval, the verdict that this allows, and the method's own interval."""
-    mark, kind = MARKS.get(one.verdict, ("not told apart", ""))
+    mark, kind = MARKS.get(one.verdict, (one.verdict if bounded(one.gain) else "no interval", ""))
     shown = el("span", mark, class_="ov-mark") if kind else Raw(mark)
     own = el("span", gain_interval(one.alone), class_="ov-interval ov-number") if bounded(one.alone) else Raw("-")
     colour = kind or False
@@ -59,7 +59,7 @@ def signed_cell(estimate: Estimate) -> Raw:
         return el("span", f"undefined: {why(estimate)}".removesuffix(": "), class_="ov-undefined")
     value = el("span", gain_value(estimate), class_="ov-value")
     if not bounded(estimate):
-        return join([value, " ", el("span", f"no interval: {why(estimate)}", class_="ov-undefined")])
+        return join([value, el("br"), el("span", f"no interval: {why(estimate)}", class_="ov-undefined")])
     return el("span", value, " ", el("span", gain_interval(estimate), class_="ov-interval"), class_="ov-number")
 
 

@@ -41,7 +41,7 @@ HOW_TO_READ = (
     (
         "Better, worse",
         "only where the interval that holds for all methods at once excludes 0. Not told apart does not mean equal: "
-        "the difference is smaller than what this comparison can see.",
+        "this comparison does not show which way the difference goes.",
     ),
     (
         "Interval",
@@ -64,14 +64,13 @@ HOW_TO_READ = (
 
 def as_page(board: Leaderboard) -> str:
     """The whole document. Same board, same text."""
-    n_methods = len([one for one in board.standings if one.method != board.reference])
     pair = f"{clean(board.weak_model)} {ARROW} {clean(board.strong_model)}"
-    name = f"{pair}: {plural(n_methods, 'method')} against {clean(board.reference)}"
+    name = f"{pair}: {plural(len(rivals(board)), 'method')} against {clean(board.reference)}"
     parts = [
         summary(board),
         section("Methods", main_table(board), *_notes(board)),
         section("Tasks", task_table(board)),
-        section("Task by task", *by_task(board)) if n_methods else NONE,
+        section("Task by task", *by_task(board)) if len(board.standings) > 1 else NONE,
         baselines(board),
         left_out(board),
         section("How settings were chosen", *tuning(board)),

@@ -99,8 +99,8 @@ def _reach(board: Leaderboard) -> str:
     if not halves:
         return ""
     low, high = number(halves[0]), number(halves[-1])
-    reach = low if low == high else f"{low} to {high}"
-    return f"The simultaneous intervals reach {reach} to either side: no smaller gain than that can be shown here."
+    reach = low if low == high else f"{low} to {high} (by method)"
+    return f"The simultaneous intervals reach {reach} to either side: no smaller gain can be shown here."
 
 
 def _gaps(board: Leaderboard) -> str:
@@ -110,7 +110,7 @@ def _gaps(board: Leaderboard) -> str:
         return ""
     names = f" ({', '.join(without)})" if len(without) <= NAMED else ""
     on = f"{len(without)} of {plural(len(board.tasks), 'task')}{names}"
-    return f"On {on} the ceiling is not shown to be above the supervisor."
+    return f"The ceiling is not shown to be above the supervisor on {on}."
 
 
 def places(rank: tuple[int, int] | None) -> str:
