@@ -16,7 +16,7 @@ from synthetic_boards import ENCODER, all_boards, board, no_interval, reference,
 from synthetic_results import HOSTILE, about, estimate
 
 from oversight.reports.leaderboard import Leaderboard
-from oversight.reports.leaderboard_figure import forest, frame_of, key
+from oversight.reports.leaderboard_figure import APART, draw, forest, frame_of, key
 from oversight.reports.leaderboard_html import MOST_PAIRED, as_page
 from oversight.reports.leaderboard_words import conclusion, gain_interval, gain_shown, plus
 from oversight.reports.words import number, shown, value_of
@@ -246,7 +246,8 @@ def test_pairs_that_are_told_apart_stand_with_the_better_one_first() -> None:
     for better, worse, difference in rows:
         assert gains[better] > gains[worse] and difference.startswith("+")
         one = apart.get((better, worse)) or apart[worse, better]
-        assert plus(abs(one.value)) in difference
+        low, high = sorted((abs(one.low), abs(one.high)))
+        assert difference == f"{plus(abs(one.value))} [{plus(low)}, {plus(high)}]"
     assert "Of 6 pairs of ranked methods, 5 are told apart" in Page(PAGES["three verdicts"]).text
 
 
@@ -307,6 +308,25 @@ def test_methods_are_drawn_in_the_order_of_the_board() -> None:
     words = words_of(drawn(own).svg)
     assert [word for word in words if word in names] == names
     assert "gain over naive" in words and "place" in words
+
+
+def test_lines_stand_beside_the_names_they_belong_to() -> None:
+    from matplotlib.figure import Figure
+
+    own = BOARDS["three verdicts"]
+    figure = Figure()
+    draw(figure, board=own)
+    left, right = figure.axes
+    at = dict(zip((text.get_text() for text in left.get_yticklabels()), left.get_yticks(), strict=True))
+    gains, ranks = ([(*line.get_xdata(), *line.get_ydata()) for line in axes.lines] for axes in (left, right))
+    for one in own.standings:
+        y = at[one.method]
+        assert (one.gain.value, y) in gains
+        assert (*(one.rank or ()), y, y) in ranks
+        if one.method != "naive":
+            assert (one.gain.low, one.gain.high, y, y) in gains
+            assert (one.alone.low, one.alone.high, y - APART, y - APART) in gains
+    assert [at[one.method] for one in own.standings] == sorted(at.values(), reverse=True)
 
 
 def test_the_drawing_says_in_words_what_it_shows() -> None:

@@ -41,7 +41,7 @@ def forest(board: Leaderboard) -> Drawing | None:
     numbers = "; ".join(_in_words(one) for one in board.standings if one.method != board.reference)
     n = len(board.standings)
     size = (WIDTH, FRAME + (NARROW if n > MANY else ROW) * n)
-    svg = svg_of(size, partial(_draw, board=board), label=f"{title}: {numbers}")
+    svg = svg_of(size, partial(draw, board=board), label=f"{title}: {numbers}")
     return Drawing(heading="Leaderboard", title=title, svg=svg)
 
 
@@ -67,7 +67,8 @@ def _in_words(one: Standing) -> str:
     return f"{clean(one.method)} {gain_shown(one.gain)}, {one.verdict}{place}"
 
 
-def _draw(figure: Figure, *, board: Leaderboard) -> None:
+def draw(figure: Figure, *, board: Leaderboard) -> None:
+    """Gains to the left, places to the right, the first of the board on top."""
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3.4, 1])
     n = len(board.standings)
     frame = frame_of(board)
