@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oversight.methods import chains, filters, hard, losses, oracles, regularisers, relabelling, several
+from oversight.methods import chains, co_supervised, filters, hard, losses, oracles, regularisers, relabelling, several
 from oversight.methods.entry import Entry
 from oversight.methods.method import WithLoss
 
@@ -22,6 +22,7 @@ METHODS: dict[str, Entry] = {
     **filters.ENTRIES,
     **relabelling.ENTRIES,
     **several.ENTRIES,
+    **co_supervised.ENTRIES,
     **chains.ENTRIES,
     **regularisers.ENTRIES,
     **oracles.ENTRIES,
