@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from oversight.methods import chains, co_supervised, filters, hard, losses, oracles, regularisers, relabelling, several
+from oversight.methods import (
+    chains,
+    co_supervised,
+    evidential,
+    filters,
+    hard,
+    losses,
+    oracles,
+    regularisers,
+    relabelling,
+    several,
+)
 from oversight.methods.entry import Entry
 from oversight.methods.method import WithLoss
 
@@ -23,6 +34,7 @@ METHODS: dict[str, Entry] = {
     **relabelling.ENTRIES,
     **several.ENTRIES,
     **co_supervised.ENTRIES,
+    **evidential.ENTRIES,
     **chains.ENTRIES,
     **regularisers.ENTRIES,
     **oracles.ENTRIES,
