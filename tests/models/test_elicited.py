@@ -127,7 +127,7 @@ def test_it_has_an_identity_and_settings_are_part_of_it(elicited: Elicited) -> N
 def test_too_little_room_for_examples_is_one_line(writers: Writers, in_float32: InFloat32, task: Task) -> None:
     short = writers("llama", max_position_embeddings=64)
     elicited = Elicited(student=Prompted(backbone=in_float32(short), words=WORDS, template=TEMPLATE))
-    says = r"^llama: found room for 0 examples of up to \d+ tokens in its 64 positions, expected at least 4$"
+    says = r"^llama: found room for 0 examples of up to \d+ tokens in its 64 positions, expected at least 4; lower max_tokens$"
     with pytest.raises(InputError, match=says):
         elicited.check(task, split_task(task, seed=0), {})
 

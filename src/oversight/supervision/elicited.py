@@ -140,7 +140,7 @@ class Elicited:
         if min(fitting, n, self.rows) < FEWEST:
             raise InputError(
                 f"{self.student.name}: found room for {min(fitting, n, self.rows)} examples of up to {each} tokens in "
-                f"its {positions} positions, expected at least {FEWEST}"
+                f"its {positions} positions, expected at least {FEWEST}; lower max_tokens"
             )
         return min(fitting, n, self.rows)
 
