@@ -17,6 +17,7 @@ from oversight.errors import InputError
 from oversight.models.backbone import Backbone
 from oversight.models.checkpoint import Checkpoint
 from oversight.models.prompted import Form, Prompted
+from oversight.models.workbench import working_at
 from oversight.models.writer import Writer
 from oversight.supervision.elicited import Elicited
 from oversight.supervision.icm import Annealing
@@ -110,6 +111,15 @@ def test_the_order_of_rows_does_not_count_and_a_seed_does(elicited: Elicited, ta
     assert set(other.choices["found"]) != set(first.choices["found"])  # type: ignore[arg-type]
 
 
+def test_it_says_how_the_search_goes_and_then_how_labelling_does(elicited: Elicited, task: Task) -> None:
+    said: list[str] = []
+    with working_at(tell=lambda done, note: said.append(note)):
+        supervise(elicited, task, [task.pick(split_task(task, seed=0).test)])
+    steps = [note for note in said if note.startswith("step ")]
+    assert len(steps) == 32 and steps[-1].startswith("step 32 of 32, ")
+    assert said[len(steps) :] and all("prompts" in note for note in said[len(steps) :])
+
+
 def test_a_pair_and_its_reverse_get_opposite_classes(writers: Writers, in_float32: InFloat32, pairs: Task) -> None:
     student = Prompted(backbone=in_float32(writers("llama"), max_tokens=20), template="a {text} or {other} the")
     elicited = Elicited(student=replace(student, words=("cold", "warm")), rows=6, max_tokens=8)
@@ -127,7 +137,7 @@ def test_it_has_an_identity_and_settings_are_part_of_it(elicited: Elicited) -> N
 def test_too_little_room_for_examples_is_one_line(writers: Writers, in_float32: InFloat32, task: Task) -> None:
     short = writers("llama", max_position_embeddings=64)
     elicited = Elicited(student=Prompted(backbone=in_float32(short), words=WORDS, template=TEMPLATE))
-    says = r"^llama: found room for 0 examples of up to \d+ tokens in its 64 positions, expected at least 4; lower max_tokens$"
+    says = r"^llama: found room for 0 examples of up to \d+ tokens in its 64 positions, expected at least 4; lower max_"
     with pytest.raises(InputError, match=says):
         elicited.check(task, split_task(task, seed=0), {})
 
