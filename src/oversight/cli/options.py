@@ -25,7 +25,7 @@ Weak = Annotated[
     typer.Option(
         "--weak",
         metavar="MODEL",
-        help="Who labels: bow, minilm[@k], DIR[@k], org/name[@k], labels:FILE; a+b for several together. "
+        help="Who labels: bow, minilm[@k], DIR[@k], org/name[@k], labels:FILE, boost:MODEL; a+b for several together. "
         "Repeat for several studies.",
     ),
 ]
