@@ -42,10 +42,9 @@ def test_ceilings_truth_and_scores_come_after_the_prediction(
     said = oversight("w2s", "data.jsonl", *PAIR)
     assert (said.code, said.err) == (0, "")
     assert steps_when_told == [{"supervise", "teach"}]
-    first, line, limits, *_ = said.out.splitlines()
-    assert first.startswith(LEAD) and "says nothing of accuracy" in limits
+    first, line, *limits = said.out.splitlines()[:4]
+    assert first.startswith(LEAD) and "says nothing of accuracy" in limits[-1]
     assert line.startswith("  bow -> bow, naive: a gain of at least ") and "in Brier score" in line
-    assert said.out.index(LEAD) < said.out.index("supervisor" if "supervisor ->" in said.out else "weak")
     again = oversight("w2s", "data.jsonl", *PAIR)
     told = again.out.splitlines()[1]
     assert told == f"{line}; scored in an earlier run"

@@ -120,7 +120,8 @@ def print_foretold(foretold: Sequence[Foretold]) -> None:
         typer.echo(f"  {_foretold_line(one)}")
     if len(foretold) > MOST_SHOWN:
         typer.echo(f"  and {len(foretold) - MOST_SHOWN} more")
-    typer.echo("  if the student is the closest of a convex class that holds the truth; it says nothing of accuracy\n")
+    typer.echo("  only if the student is the closest of a convex class that holds the truth: often it is not.")
+    typer.echo("  It says nothing of accuracy.\n")
     sys.stdout.flush()
 
 
