@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from oversight.reports import overview, sections
 from oversight.reports.markup import Raw, el, join, section
 from oversight.reports.palette import DARK, LIGHT, css_variables
+from oversight.reports.theory import theory_section
 from oversight.reports.training import training
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def _parts(result: Result) -> Raw:
         [
             *top,
             sections.ledger(result),
+            theory_section(result),
             sections.disagreements(result),
             training(result),
             sections.everything(result),
