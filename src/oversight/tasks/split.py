@@ -106,6 +106,21 @@ def _groups_in_hash_order(groups: Sequence[str], seed: int | str, names: Sequenc
     return [members[group] for group in order]
 
 
+def buying_order(rows: Rows, *, seed: Seed) -> Ints:
+    """(n,) positions of all rows in the order in which true labels of them are bought.
+
+    Whole groups in the order of a seeded hash of their smallest row id, the rows of a group by a hash of their own: the
+    first 64 are among the first 256. Labels do not count.
+    """
+    text = f"buy {seed.split}"
+
+    def by_id(i: int) -> bytes:
+        return hashlib.sha256(f"{text} row:{rows.ids[i]}".encode()).digest()
+
+    groups = _groups_in_hash_order(rows.groups, text, rows.ids)
+    return np.array([i for group in groups for i in sorted(group, key=by_id)], dtype=np.int64)
+
+
 def split_task(task: Task, *, seed: int) -> Split:
     """Cut a task into weak, transfer, validation and test rows.
 
