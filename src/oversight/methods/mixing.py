@@ -1,7 +1,8 @@
-"""How a student learns from weak labels of many rows and bought true labels of a few: not methods for the weak labels alone.
+"""How a student learns from weak labels of many rows and bought true labels of a few.
 
-They take two sets of labels, the supervisor's and those that were bought (`supervision.bought`), and have no way to the
-truth of any other row. Choices of the student (penalty, epoch) are made on the weak labels of the validation rows.
+No methods for weak labels alone: they take two sets of labels, the supervisor's and those that were bought
+(`supervision.bought`), and have no way to the truth of any other row. Choices of the student (penalty, epoch) are made
+on the weak labels of the validation rows.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import numpy as np
 from oversight.errors import InputError
 from oversight.methods.chains import Told
 from oversight.methods.method import Method, Needs, WeakData
+from oversight.models.batching import alone
 from oversight.models.finetune.student import FineTuned
 from oversight.models.student import Fitted, Student, Validation
 from oversight.tasks.split import Seed, buying_order, cut_by_group
 from oversight.tasks.task import Bools, Floats, Labels, Rows
 
 BOTH = Needs(supervisors=(2, 2))
-WEIGHTS = (1.0, 3.0, 10.0, 30.0)
-FOLDS = 5
+WEIGHTS = (1.0, 4.0, 16.0)
+FOLDS = 3
 FEWEST = 10
 
 
@@ -42,7 +44,7 @@ class Lesson:
     checks: Validation
 
     @classmethod
-    def of(cls, data: WeakData, n_weak: int | None, *, seed: Seed) -> Lesson:
+    def of(cls, data: WeakData, n_weak: int | None, by: str, *, seed: Seed) -> Lesson:
         """All bought rows, and of the others that the supervisor answered the last `n_weak` to be bought; None = all.
 
         Weak labels are taken from the end of the queue, so that those of a smaller number are among those of a larger
@@ -52,7 +54,7 @@ class Lesson:
             InputError: there are not so many others.
         """
         weak, bought = (labels.on(data.rows) for labels in data.labels)
-        order = buying_order(data.rows, seed=seed)
+        order = buying_order(data.rows, seed=seed, by=by)
         others = order[(weak.answered & ~bought.answered)[order]]
         if n_weak is not None and n_weak > len(others):
             raise InputError(f"found {n_weak} weak labels asked for, expected at most the {len(others)} other rows")
@@ -86,9 +88,11 @@ class Pooled:
 
     Attributes:
         n_weak: weak labels used beside the bought ones; None = all other rows that the supervisor answers.
+        by: what is bought one after the other, see `tasks.split.buying_order`.
     """
 
     n_weak: int | None = None
+    by: str = "rows"
 
     @property
     def needs(self) -> Needs:
@@ -97,7 +101,7 @@ class Pooled:
 
     def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
         """See `Method.train`."""
-        return Lesson.of(data, self.n_weak, seed=seed).learned(student, 1.0, seed=seed)
+        return Lesson.of(data, self.n_weak, self.by, seed=seed).learned(student, 1.0, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,12 @@ class Weighted:
     where it is among the weights, else the smallest.
 
     Attributes:
-        n_weak: as for `Pooled`.
+        n_weak, by: as for `Pooled`.
         weights: w to choose from, above 0; a single one is taken as it is.
     """
 
     n_weak: int | None = None
+    by: str = "rows"
     weights: tuple[float, ...] = WEIGHTS
 
     def __post_init__(self) -> None:
@@ -128,13 +133,14 @@ class Weighted:
 
     def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
         """See `Method.train`."""
-        lesson = Lesson.of(data, self.n_weak, seed=seed)
-        losses = self._losses(student, lesson, seed=seed)
-        if losses:
-            weight = min(losses, key=lambda one: (losses[one], one))
-        else:
-            weight = 1.0 if 1.0 in self.weights else min(self.weights)
-        fitted = lesson.learned(student, weight, seed=seed)
+        lesson = Lesson.of(data, self.n_weak, self.by, seed=seed)
+        with alone():
+            losses = self._losses(student, lesson, seed=seed)
+            if losses:
+                weight = min(losses, key=lambda one: (losses[one], one))
+            else:
+                weight = 1.0 if 1.0 in self.weights else min(self.weights)
+            fitted = lesson.learned(student, weight, seed=seed)
         told = {"true_weight": weight, "tried_weights": [{"weight": w, "cross_entropy": x} for w, x in losses.items()]}
         return Told(fitted=fitted, choices={**fitted.choices, **told})
 
@@ -181,13 +187,9 @@ def check_mix(way: str, student: Student, weights: tuple[float, ...]) -> None:
         )
 
 
-def _weighted(n_weak: int | None, weights: tuple[float, ...]) -> Method:
-    return Weighted(n_weak=n_weak, weights=weights)
-
-
-def _pooled(n_weak: int | None, weights: tuple[float, ...]) -> Method:
+def _pooled(n_weak: int | None, by: str, weights: tuple[float, ...]) -> Method:
     del weights
-    return Pooled(n_weak=n_weak)
+    return Pooled(n_weak, by)
 
 
-WAYS: Mapping[str, Callable[[int | None, tuple[float, ...]], Method]] = {"pooled": _pooled, "weighted": _weighted}
+WAYS: Mapping[str, Callable[[int | None, str, tuple[float, ...]], Method]] = {"pooled": _pooled, "weighted": Weighted}

@@ -10,7 +10,7 @@ import numpy as np
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone
 from oversight.supervision.supervisor import Supervision
-from oversight.tasks.split import Seed, Split, buying_order
+from oversight.tasks.split import BUY_BY, Seed, Split, buying_order
 from oversight.tasks.task import TRUTH, Bools, Labels, Rows, Task
 
 
@@ -18,23 +18,26 @@ from oversight.tasks.task import TRUTH, Bools, Labels, Rows, Task
 class Bought:
     """True labels of some transfer rows, source `truth`; silent on every other row.
 
-    Those of a smaller number are among those of a larger one. Whole groups are bought one after the other, in an order
-    that depends on row ids and seed alone; of the last group only as many rows as are wanted.
+    Those of a smaller number are among those of a larger one; see `tasks.split.buying_order`.
 
     Attributes:
         n: rows, at least 0; None = all transfer rows.
+        by: `rows`, or `groups`: whole ones, of the last only as many rows as are wanted.
     """
 
     n: int | None
+    by: str = "rows"
 
     def __post_init__(self) -> None:
         if self.n is not None and self.n < 0:
             raise InputError(f"bought: found {self.n} labels, expected 0 or more")
+        if self.by not in BUY_BY:
+            raise InputError(f"--buy: found {self.by}, expected {' or '.join(BUY_BY)}")
 
     @property
     def name(self) -> str:
-        """`64 true labels`."""
-        return f"{'all' if self.n is None else self.n} true labels"
+        """`64 true`."""
+        return f"{'all' if self.n is None else self.n} true"
 
     @property
     def train(self) -> str:
@@ -55,7 +58,7 @@ class Bought:
         del tests
         if self.n is not None and self.n > len(split.transfer):
             raise InputError(
-                f"{task.name}: found {self.n} true labels to buy, expected at most the {len(split.transfer)} transfer rows"
+                f"{task.name}: found {self.n} labels to buy, expected at most the {len(split.transfer)} transfer rows"
             )
 
     def answers(self, rows: Rows) -> Bools:
@@ -65,7 +68,7 @@ class Bought:
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
         """The truth of the bought rows is all that is read of it."""
         transfer = task.pick(split.transfer)
-        bought = {transfer.ids[i] for i in buying_order(transfer, seed=seed)[: self.n]}
+        bought = {transfer.ids[i] for i in buying_order(transfer, seed=seed, by=self.by)[: self.n]}
         labels = tuple(_on(task, rows, bought) for rows in targets)
         return Supervision(labels=labels, choices={"bought": len(bought)})
 
