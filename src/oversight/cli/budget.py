@@ -35,7 +35,7 @@ Mix = Annotated[
     typer.Option(
         "--mix",
         metavar="NAME[,NAME...]",
-        help="How the two kinds are combined: weighted, pooled (all count alike), sequential (fine-tuning only).",
+        help="How the two kinds are combined: weighted, or pooled: all count alike.",
     ),
 ]
 Weight = Annotated[

@@ -17,6 +17,7 @@ from oversight.runs.store import Store
 from oversight.runs.workshop import outcome_of
 from oversight.studies.budget import Available, Mix, only_supervisor
 from oversight.studies.compare import row_scores
+from oversight.studies.families import short_name
 from oversight.studies.stored import stored_rows, study_of
 from oversight.studies.sweep import Swept
 from oversight.supervision.supervisor import Trained
@@ -78,8 +79,9 @@ def budget_curve(
     front = frontier(costs, scores.values.tolist())
     cells = [_cell(scores, i, counts[i], costs[i], on_frontier=i in front) for i in range(len(costs))]
     return BudgetCurve(
-        **{name: getattr(naive, name) for name in ("task", "weak_model", "strong_model", "train", "weak_train")},
+        **{name: getattr(naive, name) for name in ("weak_model", "strong_model", "train", "weak_train")},
         **{name: getattr(naive, name) for name in ("metric", "n_test", "n_groups", "seeds", "gap")},
+        task=short_name(naive.task),
         n_transfer=float(np.mean([len(pool.answered) for pool in available])),
         weak=naive.score("weak"),
         ceiling=naive.score("ceiling"),
