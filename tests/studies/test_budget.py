@@ -334,8 +334,8 @@ def test_the_grid_holds_each_cell_once_and_says_what_it_left_out(weak_world: Set
 
 
 def test_a_ladder_ends_with_all() -> None:
-    assert ladder(16, 300) == (0, 16, 64, 256, None)
-    assert ladder(16, 16) == (0, None)
+    assert ladder(16, 300, times=4) == (0, 16, 64, 256, None)
+    assert ladder(16, 16, times=4) == (0, None)
 
 
 def test_peoples_labels_that_leave_rows_out_are_counted_as_they_are(task: Task, reader: Callable[[int], Any]) -> None:
@@ -393,9 +393,7 @@ def test_differences_are_paired_and_simultaneous(weak_world: Setup) -> None:
     store = MemoryStore()
     curve = curve_of(weak_world, true=(64,), weak=(0, 100), store=store)
     by_name = {one.name: one for one in curve.cells}
-    campaign = plan_budget(
-        weak_world, [Mixing(ways=("pooled",)).mix(*cell) for cell in ((0, None), (64, 0, ""), (64, 100, "pooled"))]
-    )
+    campaign = plan_budget(weak_world, [Mixing().mix(0, None), Mixing().mix(64, 0), Mixing().mix(64, 100, "pooled")])
     rows = Plan(weak_world.task).test_rows("test")
     truth = weak_world.task.truth(rows)
     right: list[Any] = []
@@ -408,6 +406,14 @@ def test_differences_are_paired_and_simultaneous(weak_world: Setup) -> None:
     assert both.over_true == difference(scores, (0, -1, 1), n_comparisons=len(curve.cells))
     assert both.student.value == pytest.approx(np.mean(right[2]))
     assert by_name["64 true"].over_true is None and by_name["all weak"].over_weak is None
+
+
+def test_few_seeds_are_told_by_how_much_they_widen(weak_curve: BudgetCurve) -> None:
+    """Three seeds and K cells: t(2) at 1 - .05 / (2 K)."""
+    from scipy.stats import t
+
+    width = t.ppf(1 - 0.05 / (2 * len(weak_curve.cells)), 2)
+    assert any(f"{width:.1f} standard errors" in text for text in weak_curve.warnings)
 
 
 def test_the_frontier_says_which_of_its_steps_are_shown(weak_curve: BudgetCurve) -> None:

@@ -91,8 +91,8 @@ def notes(curve: BudgetCurve) -> list[str]:
         f"{prices}; cost: of the labels of transfer rows that the student learned from",
         *(f"in no cost: {one.n:,.0f} {one.what} ({money(one.cost)})" for one in curve.unpriced),
         f"intervals {curve.correction}; scores and PGR 95 % by themselves",
-        "frontier: no cheaper cell is as good by point estimate; shown: the step from the last shown cell (at first the "
-        "cheapest) has an interval above 0; tied: it has not, and the dearer cell may be no better",
+        "frontier: no cheaper cell is as good by point estimate; shown: the step from the last shown cell (first from "
+        "the cheapest) has an interval above 0; tied: it has not, and the dearer cell may be no better",
     ]
     told += [f"PGR is undefined: {why}" for why in dict.fromkeys(c.pgr.reason for c in curve.cells if c.pgr.reason)]
     told += [f"not finished: {name}: {why}" for name, why in curve.unfinished.items()]

@@ -25,7 +25,8 @@ from oversight.supervision.supervisor import Supervisor
 from oversight.tasks.split import Seed, buying_order
 
 ALL = "all"
-FIRST_TRUE, FIRST_WEAK, TIMES = 16, 64, 4
+FIRST_TRUE, TRUE_TIMES = 16, 4
+FIRST_WEAK, WEAK_TIMES = 64, 16
 FEWEST_OTHERS = "there are fewer other rows with a weak label"
 Numbers = tuple[int | None, ...]
 
@@ -135,12 +136,12 @@ def only_supervisor(setup: Setup) -> Supervisor:
     return arm.supervisors[0]
 
 
-def ladder(first: int, n: int) -> Numbers:
-    """0, `first`, and TIMES as many each time as long as they are fewer than n; then all."""
+def ladder(first: int, n: int, *, times: int) -> Numbers:
+    """0, `first`, and `times` as many again and again as long as they are fewer than n; then all."""
     found = [0]
     while first < n:
         found.append(first)
-        first *= TIMES
+        first *= times
     return (*found, None)
 
 
@@ -165,8 +166,8 @@ def grid(
     """
     n = min(len(one.answered) for one in available)
     n_answered = min(int(one.answered.sum()) for one in available)
-    true = ladder(FIRST_TRUE, n) if true is None else true
-    weak = ladder(FIRST_WEAK, n_answered) if weak is None else weak
+    true = ladder(FIRST_TRUE, n, times=TRUE_TIMES) if true is None else true
+    weak = ladder(FIRST_WEAK, n_answered, times=WEAK_TIMES) if weak is None else weak
     for flag, numbers, most in (("--true", true, n), ("--weak-labels", weak, n_answered)):
         large = [one for one in numbers if one is not None and one > most]
         if large:

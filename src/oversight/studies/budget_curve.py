@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
 from oversight.metrics.contrasts import Combined, combine, difference, unit
 from oversight.metrics.frontier import frontier
-from oversight.metrics.intervals import Estimate, moments
+from oversight.metrics.intervals import LEVEL, Estimate, moments
 from oversight.metrics.scores import METRICS
 from oversight.reports.budget import BudgetCell, BudgetCurve, FrontierStep, Prices, Unpriced
 from oversight.reports.result import Study
@@ -23,6 +24,7 @@ from oversight.studies.sweep import Swept
 from oversight.supervision.supervisor import Trained
 from oversight.tasks.task import Floats
 
+ENOUGH_SEEDS = 10
 SUPERVISOR_LEARNED = "true labels on which the supervisor was trained"
 CHOICES = "weak labels of the validation rows, by which every student makes its choices"
 
@@ -92,7 +94,7 @@ def budget_curve(
         left_out=left_out,
         unfinished=unfinished,
         correction=_correction(len(cells)),
-        warnings=tuple(dict.fromkeys(text for study in scores.studies for text in study.warnings)),
+        warnings=(*dict.fromkeys(text for study in scores.studies for text in study.warnings), *_few_seeds(scores)),
         about=swept.result.about,
     )
 
@@ -163,6 +165,18 @@ def _unpriced(swept: Swept, available: Sequence[Available], prices: Prices) -> t
         n = float(np.mean([pool.n_supervisor for pool in available]))
         found.insert(0, Unpriced(what=SUPERVISOR_LEARNED, n=n, cost=prices.cost(n, 0)))
     return tuple(found)
+
+
+def _few_seeds(scores: Scores) -> tuple[str, ...]:
+    """How wide the seed part of a difference is, where seeds are few."""
+    n_seeds, n = scores.combined.total.n_seeds, len(scores.mixes)
+    if not 1 < n_seeds < ENOUGH_SEEDS:
+        return ()
+    width = float(stdtrit(n_seeds - 1, 1 - (1 - LEVEL) / (2 * n)))
+    return (
+        f"{n_seeds} seeds: the seed part of a difference over {n} cells reaches {width:.1f} standard errors to each side; "
+        f"{ENOUGH_SEEDS} seeds or more, or fewer cells, show more",
+    )
 
 
 def _correction(n_cells: int) -> str:
