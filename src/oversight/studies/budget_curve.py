@@ -174,8 +174,8 @@ def _few_seeds(scores: Scores) -> tuple[str, ...]:
         return ()
     width = float(stdtrit(n_seeds - 1, 1 - (1 - LEVEL) / (2 * n)))
     return (
-        f"{n_seeds} seeds: the seed part of a difference over {n} cells reaches {width:.1f} standard errors to each side; "
-        f"{ENOUGH_SEEDS} seeds or more, or fewer cells, show more",
+        f"{n_seeds} seeds: the seed part of a difference over {n} cells reaches {width:.1f} standard errors to each "
+        f"side; {ENOUGH_SEEDS} seeds or more, or fewer cells, show more",
     )
 
 
