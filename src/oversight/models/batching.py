@@ -118,6 +118,16 @@ def _in_turns(jobs: Sequence[Callable[[], T]]) -> list[T]:
     return [done[i] if i in done else job() for i, job in enumerate(jobs)]
 
 
+@contextlib.contextmanager
+def alone() -> Generator[None]:
+    """Within this block what is asked for is solved at once: for a job whose many fits share no rows with others'."""
+    token = _BANK.set(None)
+    try:
+        yield
+    finally:
+        _BANK.reset(token)
+
+
 class _Waiting(BaseException):
     """A job asked for what is not solved yet. No error, so that no method takes it for one."""
 

@@ -78,7 +78,7 @@ def load_pool(
         raise InputError("--store: found one in memory, expected a directory in which the workers can meet")
     blueprint = Blueprint(builder=BUILDER, document=plan.document(), store=str(store.path.absolute()))
     if ray is None:
-        return lambda: _processes(blueprint, workers)
+        return lambda: local_pool(blueprint, workers)
 
     def on_ray() -> Pool:
         from oversight.runs.pools.ray import RayPool
@@ -88,7 +88,8 @@ def load_pool(
     return on_ray
 
 
-def _processes(blueprint: Blueprint, n: int) -> Pool:
+def local_pool(blueprint: Blueprint, n: int) -> Pool:
+    """Processes on this machine, which share its cores and GPUs."""
     from oversight.runs.pools.processes import Processes
 
     return Processes(blueprint, n, cores=cores(), gpus=gpus())

@@ -22,7 +22,7 @@ from oversight.studies.rows import run_rows
 from oversight.studies.score import score_study
 from oversight.studies.shelf import NotingShelf
 from oversight.tasks.split import Seed
-from oversight.tasks.task import Labels, Rows
+from oversight.tasks.task import TRUTH, Labels, Rows
 
 Models = Callable[[], list[str]]
 
@@ -62,7 +62,10 @@ def run_supervise(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], en
     for name, rows, labels in zip(parts, parts.values(), given.labels, strict=True):
         joined = labels.on(rows)
         arrays |= {f"{name}.probs": joined.probs, f"{name}.answered": joined.answered}
-    return [Outcome(arrays=arrays, record=_record(parts, given.choices, inputs[0], models))]
+    record = _record(parts, given.choices, inputs[0], models)
+    if all(labels.source == TRUTH for labels in given.labels):
+        record["source"] = TRUTH
+    return [Outcome(arrays=arrays, record=record)]
 
 
 def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
@@ -189,7 +192,7 @@ def _record(
 def _labels(outcome: Outcome, part: str, rows: Rows) -> Labels:
     check_join(outcome, part, rows)
     probs, answered = np.array(outcome.arrays[f"{part}.probs"]), np.array(outcome.arrays[f"{part}.answered"])
-    return Labels.of(rows, probs, source="supervisor", answered=answered)
+    return Labels.of(rows, probs, source=outcome.record.get("source", "supervisor"), answered=answered)
 
 
 KINDS: Mapping[str, Kind] = {
