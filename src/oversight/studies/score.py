@@ -28,8 +28,10 @@ from oversight.metrics.scores import METRICS, Metric, oriented, values_per_seed
 from oversight.models.threads import one_thread
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
+from oversight.studies.artefacts import format_warning, too_good
 from oversight.studies.plan import Plan, Scoring, check_join
 from oversight.studies.training import training_warnings
+from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Rows, Task
 
 N_RESAMPLES = 1000
@@ -67,7 +69,7 @@ def score_study(
     runs = by_seed(outcomes, scoring)
     predicted = predictions(env, scoring, runs)
     record = score_predictions(predicted, metric=scoring.metric)
-    leaks = _leak(env, scoring, runs) if scoring.test == "test" else []
+    leaks = [*_leak(env, scoring, runs), *_format(env)] if scoring.test == "test" else []
     record["warnings"] = [*record["warnings"], *leaks, *_truncated(outcomes), *_unsolved(outcomes)]
     record["warnings"] += training_warnings(runs)
     record["choices"] = {
@@ -126,6 +128,7 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
     agreed = agreement(predicted.probs["student"], predicted.probs["weak"], predicted.truth, predicted.groups)
     chance = _chance(chosen.name, shares)
     warnings += _at_chance(found, chance)
+    warnings += too_good({role: scores[role]["accuracy"].value for role in scores})
     if predicted.probs["weak"].shape[0] == 1:
         warnings.append("one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more")
     return {
@@ -267,6 +270,11 @@ def _leak(env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], O
         else "the test rows are drawn differently, or the halves differ"
     )
     return [f"{found}, more than the intervals allow: {why}"]
+
+
+def _format(env: Plan) -> list[str]:
+    """What length and format alone give away, told once per task: the test is the same for every seed."""
+    return env.once(("format",), None, lambda: format_warning(env.task, env.split(Seed.of(0))))
 
 
 def _right(labels: Sequence[Outcome], part: str, rows: Rows, task: Task) -> tuple[float | None, float]:
