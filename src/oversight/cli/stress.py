@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @app.command()
 def stress(
     task: o.StressedTask = "reviews",
-    weak: o.StressedWeak = "bow",
+    weak: o.StressedWeak = "minilm@0",
     strong: o.OneStrong = "minilm@4",
     methods: o.StressMethods = "naive,confidence",
     checks: o.Checks = "all",

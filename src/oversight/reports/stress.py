@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from oversight.metrics.intervals import Estimate
-from oversight.reports.words import UNDEFINED, bounded, clean, finite, interval, shown, value_of, why
+from oversight.reports.words import UNDEFINED, bounded, clean, finite, metric_name, shown
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
     from oversight.reports.result import Result, Study
 
-PASS, FAIL, NOT_SHOWN = "pass", "FAIL", "not shown"
-STYLES = {PASS: "green", FAIL: "bold red", NOT_SHOWN: "yellow"}
+PASS, FAIL, DIFFERS, NOT_SHOWN = "pass", "FAIL", "differs", "not shown"
+STYLES = {PASS: "green", FAIL: "bold red", DIFFERS: "yellow", NOT_SHOWN: "dim"}
+READ = (
+    "pass: the 95 % interval lies within what must be seen; FAIL: it lies outside; not shown: it reaches across. "
+    "(reported): no law but what the paper found; differs: it was not so here. All of this speaks of naive training."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class Claim:
         seen: the number; None where something was seen or not.
         low, high: the range in which the number must lie.
         held: where there is no number, whether it was seen; None = not known.
-        must: whether a contradiction means that something is broken; otherwise it is what the paper reports.
+        must: whether a contradiction means that something is broken; otherwise it is what was reported of other data.
         told: what was seen in words, in place of the number.
     """
 
@@ -46,19 +50,20 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """PASS where the interval lies within the range, FAIL where it lies outside, else NOT_SHOWN."""
+        """PASS where the interval lies within the range, FAIL (or DIFFERS) where it lies outside, else NOT_SHOWN."""
+        outside = FAIL if self.must else DIFFERS
         if self.seen is None:
-            return NOT_SHOWN if self.held is None else PASS if self.held else FAIL
+            return NOT_SHOWN if self.held is None else PASS if self.held else outside
         if not bounded(self.seen):
             return NOT_SHOWN
         if self.seen.high < self.low or self.seen.low > self.high:
-            return FAIL
+            return outside
         return PASS if self.low <= self.seen.low and self.seen.high <= self.high else NOT_SHOWN
 
     @property
     def broken(self) -> bool:
         """Whether what must hold is contradicted."""
-        return self.must and self.verdict == FAIL
+        return self.verdict == FAIL
 
     def as_json(self) -> dict[str, Any]:
         """The claim; undefined numbers are null."""
@@ -112,9 +117,9 @@ class Stress:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many claims passed, failed, and were not shown."""
+        """How many claims there are of each verdict."""
         verdicts = [claim.verdict for claim in self.claims]
-        return {one.lower(): verdicts.count(one) for one in (PASS, FAIL, NOT_SHOWN)}
+        return {one.lower(): verdicts.count(one) for one in STYLES}
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -160,7 +165,14 @@ def as_rich(stress: Stress) -> Group:
         if check in stress.left_out:
             parts += [Text(f"  not applicable: {clean(stress.left_out[check])}", style="yellow"), Text("")]
             continue
-        parts += [_figures(stress, check), Text(""), _claims(stress, check), Text("")]
+        parts += [
+            *_planted(stress, check),
+            Text(""),
+            _figures(stress, check),
+            Text(""),
+            _claims(stress, check),
+            Text(""),
+        ]
     return Group(*parts, *_foot(stress))
 
 
@@ -174,7 +186,7 @@ def _table(*heads: str) -> Table:
 
 
 def _figures(stress: Stress, check: str) -> Table:
-    table = _table("  planted", "method", "weak", "student", "ceiling", "PGR", "agrees", "where weak errs")
+    table = _table("  planted", "method", "weak", "student - weak", "gap", "PGR", "agrees")
     before = ""
     for one in stress.figures:
         if one.check != check:
@@ -184,43 +196,53 @@ def _figures(stress: Stress, check: str) -> Table:
             table.add_row(name, clean(one.method), "not finished")
             continue
         study = one.study
-        scores = [value_of(study.score(role)) for role in ("weak", "student", "ceiling")]
-        pgr = (
-            f"{value_of(study.pgr, 2)} {interval(study.pgr)}" if finite(study.pgr) else f"{UNDEFINED}: {why(study.pgr)}"
-        )
-        agreed = [value_of(study.agreement[name]) for name in ("all", "weak_wrong")]
-        table.add_row(name, clean(one.method), *scores, pgr, *agreed)
+        numbers = (study.score("weak"), study.gain, study.gap)
+        pgr = shown(study.pgr, 2) if finite(study.pgr) else UNDEFINED
+        table.add_row(name, clean(one.method), *map(shown, numbers), pgr, shown(study.agreement["all"]))
     return table
 
 
 def _claims(stress: Stress, check: str) -> Table:
     from rich.text import Text
 
-    table = _table("  what must be seen", "seen", "")
+    table = _table("  must be seen", "seen", "")
     for claim in stress.claims:
         if claim.check == check:
-            expected = f"  {clean(claim.planted)}: {clean(claim.expected)}"
+            expected = f"  {clean(claim.planted)}: {clean(claim.expected)}" + ("" if claim.must else " (reported)")
             verdict = Text(claim.verdict, style=STYLES[claim.verdict])
-            table.add_row(Text(expected + ("" if claim.must else " (as reported)")), Text(seen_of(claim)), verdict)
+            table.add_row(Text(expected), Text(seen_of(claim)), verdict)
     return table
+
+
+def _planted(stress: Stress, check: str) -> list[Any]:
+    from rich.text import Text
+
+    told = {one.name: one.planted for one in stress.figures if one.check == check}
+    return [Text(f"  {clean(name)}: {clean(about)}", style="dim") for name, about in told.items()]
 
 
 def _foot(stress: Stress) -> list[Any]:
     from rich.text import Text
 
-    planted = {one.name: one.planted for one in stress.figures}
-    lines = [Text(f"{clean(name)}: {clean(about)}", style="dim") for name, about in planted.items()]
     counts = stress.counts
-    told = f"{counts['pass']} pass, {counts['fail']} fail, {counts['not shown']} not shown"
-    if stress.broken:
-        told += "; what must hold is contradicted"
+    told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+    told += "; what must hold is contradicted" if stress.broken else ""
     return [
-        *lines,
-        Text(
-            "pass: the 95 % interval lies within what must be seen; FAIL: it lies outside; claims speak of naive training; "
-            "(as reported): no law, but what the paper found",
-            style="dim",
-        ),
+        *(Text(line, style="dim") for line in _context(stress)),
+        Text(READ, style="dim"),
         Text(""),
         Text(told, style="bold red" if stress.broken else "bold"),
+    ]
+
+
+def _context(stress: Stress) -> list[str]:
+    """What the numbers are, and of which rows."""
+    studies = [one.study for one in stress.figures if one.study is not None]
+    if not studies:
+        return []
+    first = studies[0]
+    return [
+        f"{clean(first.task)}: {first.n_test} test rows, {first.n_groups} groups, {first.seeds} seeds; numbers in "
+        f"{metric_name(first.metric)}, 95 % intervals for {clean(first.score('student').covers)}; agrees: share of "
+        "test rows on which student and supervisor choose the same class"
     ]

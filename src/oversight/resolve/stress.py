@@ -28,7 +28,7 @@ from oversight.tasks.task import Task
 
 BUILDER = "oversight.resolve.stress:graph_of"
 METHODS = (NAIVE, "confidence")
-TASK, WEAK, STRONG = "reviews", "bow", "minilm@4"
+TASK, WEAK, STRONG = "reviews", "minilm@0", "minilm@4"
 SEVERAL = ("methods", "checks")
 
 
@@ -111,7 +111,7 @@ def load_campaign(suite: Suite) -> Campaign:
 
 def graph_of(document: Mapping[str, Any]) -> Graph:
     """The graph that another process was given as a document."""
-    own = {name: tuple(value) if name in SEVERAL else value for name, value in document.items()}
+    own: dict[str, Any] = {name: tuple(value) if name in SEVERAL else value for name, value in document.items()}
     return load_campaign(load_suite(Asked(**own))).graph
 
 

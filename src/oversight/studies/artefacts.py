@@ -1,7 +1,8 @@
-"""Whether the answer stands in the prompt: what length and format alone give away, and roles that are all too good."""
+"""Whether prompts give the answer away: by length and format, by a single word, or so that every role is too good."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
@@ -17,6 +18,7 @@ ABOVE_CHANCE = 0.1
 PENALTY = 1e-3
 SIGNS = ".,!?;:'\"()[]-/*#\n"
 MOST_TRAIN, MOST_TEST = 2000, 5000
+WORD = re.compile(r"\w+")
 
 
 def too_good(right: Mapping[str, float]) -> list[str]:
@@ -33,27 +35,59 @@ def too_good(right: Mapping[str, float]) -> list[str]:
     ]
 
 
-def format_warning(task: Task, split: Split) -> list[str]:
-    """A warning where length and format, without a single word, tell the classes of the test rows apart.
+def prompt_warnings(task: Task, split: Split) -> list[str]:
+    """Warnings where something trivial tells the classes of the test rows apart: length and format, or a single word.
 
-    Softmax regression on `surface` of the weak rows with their truth; balanced accuracy on the test rows, so that the
-    class shares count for nothing, shown to be more than ABOVE_CHANCE above 1 / k (for two classes: above .6). Of
-    very many rows the first by id, which is the hash of the content.
+    Length and format: softmax regression on `surface`. A word: whether it is there, the best one of the rows learned
+    from. Both learn from weak rows with their truth. Balanced accuracy on the test rows, so that the class shares count
+    for nothing, shown to be more than ABOVE_CHANCE above 1 / k (for two classes: above .6). Of very many rows the first
+    by id, which is the hash of the content.
     """
     train, test = task.pick(split.weak[:MOST_TRAIN]), task.pick(split.test[:MOST_TEST])
+    truth, k = task.truth(train), task.n_classes
     x, seen = surface(train), surface(test)
-    chosen = _classes(x, task.truth(train), seen, n_classes=task.n_classes, intercept=train.others is None)
-    truth = task.truth(test)
-    counts = np.bincount(truth, minlength=task.n_classes)
+    formed = _classes(x, truth, seen, n_classes=k, intercept=train.others is None)
+    word, worded = _by_one_word(train, truth, test, n_classes=k)
+    told = {"length and format alone": formed, f"the single word '{word}'": worded}
+    return [line for name, chosen in told.items() for line in _above_chance(name, chosen, task, test)]
+
+
+def _above_chance(name: str, chosen: Ints, task: Task, test: Rows) -> list[str]:
+    truth, k = task.truth(test), task.n_classes
+    counts = np.bincount(truth, minlength=k)
     scores = (chosen == truth) * len(truth) / (counts[truth] * (counts > 0).sum())
     found = linear_interval(moments(scores[None, None, :], test.group_numbers()), [1.0])
-    if not found.low > 1 / task.n_classes + ABOVE_CHANCE:
+    if not found.low > 1 / k + ABOVE_CHANCE:
         return []
     return [
-        f"length and format alone, without a word, reach a balanced accuracy of {found.value:.3f} "
-        f"[{found.low:.2f}, {found.high:.2f}] on the test rows (chance {1 / task.n_classes:.2f}): "
-        "look for an artefact before believing a gap"
+        f"by {name} the classes of the test rows are told apart with a balanced accuracy of {found.value:.3f} "
+        f"[{found.low:.2f}, {found.high:.2f}] (chance {1 / k:.2f}): look for an artefact before believing a gap"
     ]
+
+
+def _by_one_word(train: Rows, truth: Ints, test: Rows, *, n_classes: int) -> tuple[str, Ints]:
+    """The word whose presence tells most, and (n,) classes of `test` by it.
+
+    A row with it is of the class in which it is most common, one without it of the class in which it is rarest. Of
+    pairs a word counts where it stands in the first text only.
+    """
+    shares: dict[str, Floats] = {}
+    counts = np.bincount(truth, minlength=n_classes)
+    for words, j in zip(_words(train), truth, strict=True):
+        for word in words:
+            shares.setdefault(word, np.zeros(n_classes))[j] += 1 / counts[j]
+    if not shares:
+        return "", np.zeros(len(test), np.int64)
+    best = max(sorted(shares), key=lambda word: float(np.ptp(shares[word])))
+    with_it, without = int(shares[best].argmax()), int(shares[best].argmin())
+    return best, np.array([with_it if best in words else without for words in _words(test)], dtype=np.int64)
+
+
+def _words(rows: Rows) -> list[set[str]]:
+    first = [set(WORD.findall(text.lower())) for text in rows.texts]
+    if rows.others is None:
+        return first
+    return [own - set(WORD.findall(text.lower())) for own, text in zip(first, rows.others, strict=True)]
 
 
 def surface(rows: Rows) -> Floats:

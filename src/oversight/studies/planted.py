@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from oversight.errors import InputError
 from oversight.methods.method import Method, OracleMethod
 from oversight.models.backbone import Backbone, FirstFeatures
 from oversight.models.features import feature_backbone
-from oversight.models.probe import Probe
+from oversight.models.probe import PENALTIES, Probe
 from oversight.models.student import Student
 from oversight.models.told import Told
 from oversight.studies.weak_to_strong import Arm, Setup
 from oversight.supervision.corruption import REFERRED, STRUCTURES, Corrupted
 from oversight.supervision.supervisor import Supervisor, Trained
-from oversight.tasks.split import split_task, with_test
+from oversight.tasks.split import limit, split_task, with_test
 from oversight.tasks.task import Rows, Task, content_id
 
 NAIVE = "naive"
@@ -29,6 +30,8 @@ ALL, SAME, FEWER, NOISE = "all coordinates", "same coordinates", "half of them",
 AS_IT_IS, TOLD = "as it is", "told"
 WORD, FORMAT = "a word", "a format"
 PART = 8
+LEAK_TRAIN, LEAK_TEST = 2000, 1000
+SPELLED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu")
 Named = tuple[str, Method | OracleMethod]
 
@@ -137,10 +140,12 @@ class _Parts:
         return [(self.setup, self._cases("simulable", planted, self.methods))]
 
     def _first(self, network: Backbone, k: int | None) -> Probe:
-        penalties = {"penalties": self.student.penalties} if isinstance(self.student, Probe) else {}
-        read = {name: getattr(network, name) for name in ("checkpoint", "depth", "pool", "max_tokens", "precision")}
-        own = Backbone(**read, device=network.device)
-        return Probe(backbone=own if k is None else FirstFeatures(**read, device=network.device, first=k), **penalties)
+        penalties = self.student.penalties if isinstance(self.student, Probe) else PENALTIES
+        whole = network.whole
+        if k is None:
+            return Probe(backbone=whole, penalties=penalties)
+        read: dict[str, Any] = {one.name: getattr(whole, one.name) for one in fields(Backbone)}
+        return Probe(backbone=FirstFeatures(**read, first=k), penalties=penalties)
 
     def errors(self) -> list[tuple[Setup, list[Case]]]:
         """The supervisor's errors, and as many in other places; the reference learns from the weak half's truth."""
@@ -159,7 +164,7 @@ class _Parts:
         """The student as it is, and with the supervisor's answer in its prompts."""
         if self.setup.task.rows.others is not None:
             raise InputError("rows are pairs: one answer in both texts cancels, so it is not in what is compared")
-        told = Told(student=self.student, words=self.setup.task.class_names)
+        told = Told(student=self.student, words=answers_for(self.setup.task))
         planted = {
             AS_IT_IS: (self.weak, self.student, f"nothing: {self.weak.name} teaches {self.student.name}"),
             TOLD: (
@@ -172,14 +177,16 @@ class _Parts:
         return [(self.setup, [one for one in cases if one.name == AS_IT_IS or not one.arm.method.needs.trains])]
 
     def leak(self) -> list[tuple[Setup, list[Case]]]:
-        """The answer as a word at the end of every prompt, and as a mere mark."""
-        found: list[tuple[Setup, list[Case]]] = []
+        """The answer as a word at the end of every prompt, and as a mere mark, on some of the rows."""
+        rows = limit(self.setup.task, n_train=LEAK_TRAIN, n_test=LEAK_TEST)
         naive = [one for one in self.methods if one[0] == NAIVE]
+        stars = tuple(" *" * j for j in range(rows.n_classes))
+        found: list[tuple[Setup, list[Case]]] = []
         for name, marks, about in (
-            (WORD, words_for(self.setup.task), "every prompt ends in a word that stands for its true class"),
-            (FORMAT, [" *" * j for j in range(self.setup.task.n_classes)], "asterisks at the end count the true class"),
+            (WORD, words_for(rows), "every prompt ends in a word that stands for its true class"),
+            (FORMAT, stars, "asterisks at the end of every prompt count its true class"),
         ):
-            task = leaking(self.setup.task, marks, name=name)
+            task = leaking(rows, marks, name=name)
             for seed in self.setup.seeds:
                 self.weak.check(task, split_task(task, seed=seed.split), {})
             cases = self._cases("leak", {name: (self.weak, self.student, about)}, naive)
@@ -208,7 +215,17 @@ def width_of(network: Backbone) -> int:
     return int(skeleton(network.checkpoint, depth=network.blocks).config.hidden_size)
 
 
-def words_for(task: Task) -> list[str]:
+def answers_for(task: Task) -> tuple[str, ...]:
+    """What a supervisor's answer is called: the class names; no and yes, or numbers spelled out, where one is a mere
+    sign, which a bag of words does not read."""
+    if min(map(len, task.class_names)) > 1:
+        return task.class_names
+    if task.n_classes == 2:
+        return ("no", "yes")
+    return tuple(SPELLED[: task.n_classes]) if task.n_classes <= len(SPELLED) else task.class_names
+
+
+def words_for(task: Task) -> tuple[str, ...]:
     """A word for each class that has nothing to do with it, to stand at the end of a prompt.
 
     Raises:
@@ -216,7 +233,7 @@ def words_for(task: Task) -> list[str]:
     """
     if task.n_classes > len(GREEK):
         raise InputError(f"found {task.n_classes} classes, expected at most {len(GREEK)}, a word for each")
-    return [f" (ref {word})" for word in GREEK[: task.n_classes]]
+    return tuple(f" (ref {word})" for word in GREEK[: task.n_classes])
 
 
 def leaking(task: Task, marks: Sequence[str], *, name: str) -> Task:
@@ -225,10 +242,11 @@ def leaking(task: Task, marks: Sequence[str], *, name: str) -> Task:
     The test rows stay the same, and so do the groups; ids are those of the new texts.
     """
     named, rows = with_test(task), task.rows
-    texts = tuple(text + marks[j] for text, j in zip(rows.texts, task.labels, strict=True))
-    others = rows.others and tuple(
-        other + marks[task.n_classes - 1 - j] for other, j in zip(rows.others, task.labels, strict=True)
-    )
+    classes: list[int] = task.labels.tolist()
+    texts = tuple(text + marks[j] for text, j in zip(rows.texts, classes, strict=True))
+    others = None
+    if rows.others is not None:
+        others = tuple(other + marks[-1 - j] for other, j in zip(rows.others, classes, strict=True))
     ids = tuple(
         content_id(text, other) + "".join(row_id.partition("#")[1:])
         for text, other, row_id in zip(texts, others or [None] * len(texts), rows.ids, strict=True)

@@ -28,7 +28,7 @@ from oversight.metrics.scores import METRICS, Metric, oriented, values_per_seed
 from oversight.models.threads import one_thread
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
-from oversight.studies.artefacts import format_warning, too_good
+from oversight.studies.artefacts import prompt_warnings, too_good
 from oversight.studies.plan import Plan, Scoring, check_join
 from oversight.studies.training import training_warnings
 from oversight.tasks.split import Seed
@@ -69,7 +69,7 @@ def score_study(
     runs = by_seed(outcomes, scoring)
     predicted = predictions(env, scoring, runs)
     record = score_predictions(predicted, metric=scoring.metric)
-    leaks = [*_leak(env, scoring, runs), *_format(env)] if scoring.test == "test" else []
+    leaks = [*_leak(env, scoring, runs), *_artefacts(env)] if scoring.test == "test" else []
     record["warnings"] = [*record["warnings"], *leaks, *_truncated(outcomes), *_unsolved(outcomes)]
     record["warnings"] += training_warnings(runs)
     record["choices"] = {
@@ -272,9 +272,9 @@ def _leak(env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], O
     return [f"{found}, more than the intervals allow: {why}"]
 
 
-def _format(env: Plan) -> list[str]:
-    """What length and format alone give away, told once per task: the test is the same for every seed."""
-    return env.once(("format",), None, lambda: format_warning(env.task, env.split(Seed.of(0))))
+def _artefacts(env: Plan) -> list[str]:
+    """What is given away by trivial means, found once per task: the test is the same for every seed."""
+    return env.once(("artefacts",), None, lambda: prompt_warnings(env.task, env.split(Seed.of(0))))
 
 
 def _right(labels: Sequence[Outcome], part: str, rows: Rows, task: Task) -> tuple[float | None, float]:

@@ -38,7 +38,8 @@ NEAR = 0.1
 NEAR_SCORE = 0.02
 TOO_GOOD = 0.95
 CUT = "were truncated"
-NOTICED = ("give the answer away", "length and format alone")
+NOTICED = ("give the answer away", "told apart")
+INDEPENDENT = 0.05
 ABOVE = np.nextafter(0.0, 1.0)
 
 
@@ -152,15 +153,34 @@ def _copies(seen: _Seen, check: str, name: str) -> Claim:
     )
 
 
-def _gains(seen: _Seen, check: str, name: str) -> Claim:
+def _gains(seen: _Seen, check: str, name: str) -> list[Claim]:
+    """What holds of noise: a student cannot know which test rows were flipped. That it gains is what was reported."""
     behind = seen.behind(check, name)
-    return Claim(
-        check=check,
-        planted=name,
-        expected="student - weak above 0",
-        seen=behind.mean(behind.right("student") - behind.right("weak")),
-        low=ABOVE,
-    )
+    student, weak = behind.right("student"), behind.right("weak")
+    return [
+        Claim(
+            check=check,
+            planted=name,
+            expected=f"student errs on flipped test rows as often as on others (within {INDEPENDENT:g})",
+            seen=behind.mean(_share(1 - student, 1 - weak) - _share(1 - student, weak)),
+            low=-INDEPENDENT,
+            high=INDEPENDENT,
+        ),
+        Claim(
+            check=check,
+            planted=name,
+            expected="student above the noise: student - weak above 0",
+            seen=behind.mean(student - weak),
+            low=ABOVE,
+            must=False,
+        ),
+    ]
+
+
+def _share(scores: Floats, cell: Floats) -> Floats:
+    """(s, n) whose mean is the share sum(scores cell) / sum(cell), linearised as in `metrics.agreement`."""
+    share = float((scores * cell).sum() / max(1.0, float(cell.sum())))
+    return share + (scores - share) * cell / max(float(cell.mean()), np.finfo(np.float64).tiny)
 
 
 def _simulable(seen: _Seen) -> list[Claim]:
@@ -181,7 +201,7 @@ def _simulable(seen: _Seen) -> list[Claim]:
             )
         )
     if seen.has(check, NOISE):
-        found.append(_gains(seen, check, NOISE))
+        found += _gains(seen, check, NOISE)
     if seen.has(check, ALL, NOISE):
         found.append(_more(seen, check, NOISE, ALL, expected="student above the one that can copy"))
     return found
@@ -214,7 +234,7 @@ def _errors(seen: _Seen) -> list[Claim]:
         told=f"wrong on {', '.join(map(str, wrong[WEAK]))} of {n} test rows, by seed",
     )
     more = _more(seen, check, "random", WEAK, expected="student above the one taught by the supervisor's own errors")
-    return [same, _gains(seen, check, "random"), more, _span(seen, every)]
+    return [same, *_gains(seen, check, "random"), more, _span(seen, every)]
 
 
 def _span(seen: _Seen, every: Mapping[str, _Behind]) -> Claim:
@@ -278,13 +298,12 @@ def _leak(seen: _Seen) -> list[Claim]:
     for name in (WORD, FORMAT):
         if seen.has(check, name):
             heard = [one for one in seen.studies[check, name].warnings if any(words in one for words in NOTICED)]
-            held = bool(heard) if name == FORMAT or heard else None
             found.append(
                 Claim(
                     check=check,
                     planted=name,
                     expected="a warning says so",
-                    held=held,
+                    held=bool(heard),
                     told=f"warning: {heard[0]}" if heard else "no warning",
                 )
             )
