@@ -93,7 +93,7 @@ class Backbone:
 class FirstFeatures(Backbone):
     """The first coordinates of a network's features, as they come: no rotation, no selection.
 
-    For supervisors that a student can simulate, after Burns et al. 2023, arXiv:2312.09390, appendix E.1. The features of
+    For supervisors that a student can simulate, after Burns et al. 2023, arXiv:2312.09390, appendix E.1. Features of
     the whole network are computed and kept; what is read of them is decided when they are read.
 
     Attributes:
