@@ -122,7 +122,7 @@ def test_what_is_missing_or_unused_or_unknown_is_refused() -> None:
     with pytest.raises(InputError, match="confidence 2"):
         Corrupted(structure="random", like=given(task), confidence=2)
     split = split_task(task, seed=0)
-    with pytest.raises(InputError, match="expected above 0.5 with 2 classes"):
+    with pytest.raises(InputError, match=r"expected above 0\.5 with 2 classes"):
         Corrupted(structure="random", like=given(task), confidence=0.5).check(task, split, {})
     with pytest.raises(InputError, match="further tests more"):
         planted("random", task).check(task, split, {"more": task})

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from oversight.reports.result import Result, Study
 
 PASS, FAIL, DIFFERS, NOT_SHOWN = "pass", "FAIL", "differs", "not shown"
+ROUNDING = 1e-12
 STYLES = {PASS: "green", FAIL: "bold red", DIFFERS: "yellow", NOT_SHOWN: "dim"}
 READ = (
     "pass: the 95 % interval lies within what must be seen; FAIL: it lies outside; not shown: it reaches across. "
@@ -56,8 +57,8 @@ class Claim:
             return NOT_SHOWN if self.held is None else PASS if self.held else outside
         if not bounded(self.seen):
             return NOT_SHOWN
-        if self.seen.high < self.low or self.seen.low > self.high:
-            return outside
+        if self.seen.high < self.low - ROUNDING or self.seen.low > self.high + ROUNDING:
+            return outside  # exactly on the bound of an open range contradicts nothing
         return PASS if self.low <= self.seen.low and self.seen.high <= self.high else NOT_SHOWN
 
     @property

@@ -183,13 +183,13 @@ class _Parts:
         stars = tuple(" *" * j for j in range(rows.n_classes))
         found: list[tuple[Setup, list[Case]]] = []
         for name, marks, about in (
-            (WORD, words_for(rows), "every prompt ends in a word that stands for its true class"),
+            (WORD, words_for(rows), "every prompt ends in a word, three times, that stands for its true class"),
             (FORMAT, stars, "asterisks at the end of every prompt count its true class"),
         ):
             task = leaking(rows, marks, name=name)
             for seed in self.setup.seeds:
                 self.weak.check(task, split_task(task, seed=seed.split), {})
-            cases = self._cases("leak", {name: (self.weak, self.student, about)}, naive)
+            cases = self._cases("leak", {name: (self.weak, self.student, f"{about}; {len(task)} rows")}, naive)
             found.append((replace(self.setup, task=task), cases))
         return found
 
@@ -233,7 +233,7 @@ def words_for(task: Task) -> tuple[str, ...]:
     """
     if task.n_classes > len(GREEK):
         raise InputError(f"found {task.n_classes} classes, expected at most {len(GREEK)}, a word for each")
-    return tuple(f" (ref {word})" for word in GREEK[: task.n_classes])
+    return tuple(f" (ref {word} {word} {word})" for word in GREEK[: task.n_classes])
 
 
 def leaking(task: Task, marks: Sequence[str], *, name: str) -> Task:
