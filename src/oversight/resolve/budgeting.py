@@ -16,11 +16,11 @@ from oversight.resolve.compare import NAIVE, Asked, check_asked, read_plan_of
 from oversight.resolve.plans import from_document, setups
 from oversight.resolve.stores import load_store
 from oversight.resolve.sweep_plan import SweepPlan
-from oversight.resolve.sweeps import check_workers, local_pool
+from oversight.resolve.sweeps import local_pool
 from oversight.runs.drive import Stop
 from oversight.runs.graph import Graph
-from oversight.runs.pools.pool import Blueprint, Pool, Status
-from oversight.runs.store import DirectoryStore, Store
+from oversight.runs.pools.pool import Pool, Status
+from oversight.runs.store import Store
 from oversight.studies.budget import (
     ALL,
     Available,
@@ -217,13 +217,7 @@ def run_budget(
 
 
 def _pool(budget: Budget, store: Store, workers: int) -> Callable[[], Pool] | None:
-    check_workers(workers)
-    if workers == 1:
-        return None
-    if not isinstance(store, DirectoryStore):
-        raise InputError("--store: found one in memory, expected a directory in which the workers can meet")
-    blueprint = Blueprint(builder=BUILDER, document=budget.document(), store=str(store.path.absolute()))
-    return lambda: local_pool(blueprint, workers)
+    return local_pool(BUILDER, budget.document(), store, workers=workers)
 
 
 def budget(

@@ -74,11 +74,9 @@ def load_pool(
     check_workers(workers, gpu_share)
     if workers == 1 and ray is None:
         return None
-    if not isinstance(store, DirectoryStore):
-        raise InputError("--store: found one in memory, expected a directory in which the workers can meet")
-    blueprint = Blueprint(builder=BUILDER, document=plan.document(), store=str(store.path.absolute()))
+    blueprint = _blueprint(BUILDER, plan.document(), store)
     if ray is None:
-        return lambda: local_pool(blueprint, workers)
+        return lambda: _processes(blueprint, workers)
 
     def on_ray() -> Pool:
         from oversight.runs.pools.ray import RayPool
@@ -88,8 +86,26 @@ def load_pool(
     return on_ray
 
 
-def local_pool(blueprint: Blueprint, n: int) -> Pool:
-    """Processes on this machine, which share its cores and GPUs."""
+def local_pool(builder: str, document: Mapping[str, Any], store: Store, *, workers: int) -> Callable[[], Pool] | None:
+    """Local processes that build the graph of a document by `builder`; None = this process works alone.
+
+    Raises:
+        InputError: as `load_pool`.
+    """
+    check_workers(workers)
+    if workers == 1:
+        return None
+    blueprint = _blueprint(builder, document, store)
+    return lambda: _processes(blueprint, workers)
+
+
+def _blueprint(builder: str, document: Mapping[str, Any], store: Store) -> Blueprint:
+    if not isinstance(store, DirectoryStore):
+        raise InputError("--store: found one in memory, expected a directory in which the workers can meet")
+    return Blueprint(builder=builder, document=document, store=str(store.path.absolute()))
+
+
+def _processes(blueprint: Blueprint, n: int) -> Pool:
     from oversight.runs.pools.processes import Processes
 
     return Processes(blueprint, n, cores=cores(), gpus=gpus())

@@ -29,8 +29,10 @@ from oversight.metrics.theory import theory
 from oversight.models.threads import one_thread
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
+from oversight.studies.artefacts import prompt_warnings, too_good
 from oversight.studies.plan import Plan, Scoring, check_join
 from oversight.studies.training import training_warnings
+from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Rows, Task
 
 N_RESAMPLES = 1000
@@ -68,7 +70,7 @@ def score_study(
     runs = by_seed(outcomes, scoring)
     predicted = predictions(env, scoring, runs)
     record = score_predictions(predicted, metric=scoring.metric)
-    leaks = _leak(env, scoring, runs) if scoring.test == "test" else []
+    leaks = [*_leak(env, scoring, runs), *_artefacts(env)] if scoring.test == "test" else []
     record["warnings"] = [*record["warnings"], *leaks, *_truncated(outcomes), *_unsolved(outcomes)]
     record["warnings"] += training_warnings(runs)
     record["choices"] = {
@@ -133,6 +135,7 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
     told = theory(predicted.probs, predicted.truth, predicted.groups)
     chance = _chance(chosen.name, shares)
     warnings += _at_chance(found, chance)
+    warnings += too_good({role: scores[role]["accuracy"].value for role in scores})
     if predicted.probs["weak"].shape[0] == 1:
         warnings.append("one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more")
     return {
@@ -275,6 +278,11 @@ def _leak(env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], O
         else "the test rows are drawn differently, or the halves differ"
     )
     return [f"{found}, more than the intervals allow: {why}"]
+
+
+def _artefacts(env: Plan) -> list[str]:
+    """What is given away by trivial means, found once per task: the test is the same for every seed."""
+    return env.once(("artefacts",), None, lambda: prompt_warnings(env.task, env.split(Seed.of(0))))
 
 
 def _right(labels: Sequence[Outcome], part: str, rows: Rows, task: Task) -> tuple[float | None, float]:
