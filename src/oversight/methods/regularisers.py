@@ -65,7 +65,7 @@ class AnchoredStates:
     """Naive + strength * mean |h - h_start|^2 / v: the states that the head reads are held where they were.
 
     h is the pooled state of a text, h_start the same before training, v the mean of |h_start - its mean|^2 over the
-    transfer texts; the first mean is over the texts of a logical batch, whatever the passes that it is worked through in.
+    transfer texts; the first mean is over the texts of a logical batch, however many passes it takes.
 
     Attributes:
         strength: above 0, without unit.

@@ -14,13 +14,16 @@ from oversight.models.finetune.encoded import Encoded
 if TYPE_CHECKING:
     from torch import Tensor
 
+ALIKE = 1e-6
+
 
 @dataclass(frozen=True)
 class Anchor:
     """strength * mean_i |h_i - s_i|^2 / v over the texts of a batch, with h_i the pooled state that the head reads of.
 
     s_i is the state before training, and v = mean_i |s_i - mean s|^2 over all texts to train on: how far states lie
-    apart by themselves. So `strength` has no unit, and means the same for networks of any width and scale.
+    apart by themselves (at least a millionth of mean |s|^2). So `strength` has no unit, and means the same for networks
+    of any width and scale.
 
     Attributes:
         states: (n, t, d) float32 on the processor: s of the t texts of each of n rows.
@@ -50,8 +53,8 @@ class Anchor:
                 if one.counts:
                     found[one.rows] = states.unflatten(0, (n_texts, -1)).transpose(0, 1).cpu().numpy()
         found = classifier.team.total_array(found)
-        apart = float(np.square(found - found.mean((0, 1))).sum(-1).mean())
-        return cls(torch.from_numpy(found.astype(np.float32)), strength / (apart or 1.0))
+        apart, whole = (float(np.square(found - centre).sum(-1).mean()) for centre in (found.mean((0, 1)), 0.0))
+        return cls(torch.from_numpy(found.astype(np.float32)), strength / (max(apart, ALIKE * whole) or 1.0))
 
     def penalty(self, states: Tensor, rows: Sequence[int]) -> Tensor:
         """() float32, the mean over these rows.

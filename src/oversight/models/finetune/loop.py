@@ -149,6 +149,8 @@ def _update(
     import torch
 
     targets = torch.from_numpy(lesson.targets[rows]).float().to(classifier.device)
+    if state.step == 0 and not recipe.dropout:
+        anchor = None  # nothing has moved: its gradient is 0 but for rounding, of which Adam would make whole steps
     classifier.training(True)
     while True:
         # What is drawn depends on the update alone, so a checkpoint need not hold the generators.
