@@ -261,9 +261,14 @@ class AgreementFilter:
 
 def agreeing(labels: Sequence[Labels]) -> Floats:
     """(n,): share of the answers to each row that name its most frequent class; 0 where nobody answered."""
-    k = labels[0].n_classes
-    votes = np.sum([np.eye(k)[one.probs.argmax(1)] * one.answered[:, None] for one in labels], axis=0)
+    votes = answer_counts(labels)
     return votes.max(1) / np.maximum(votes.sum(1), 1)
+
+
+def answer_counts(labels: Sequence[Labels]) -> Floats:
+    """(n, k): how many of those who answer a row name each class."""
+    k = labels[0].n_classes
+    return np.sum([np.eye(k)[one.probs.argmax(1)] * one.answered[:, None] for one in labels], axis=0)
 
 
 def checks_of(data: WeakData, labels: Labels) -> Validation:
