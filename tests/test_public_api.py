@@ -20,9 +20,8 @@ sweep weak_to_strong
 
 FULL = (
     "*, lr=None, head_lr=0.001, epochs=None, batch_size=32, schedule='cosine', warmup_fraction=0.05, "
-    "optimizer='adamw', weight_decay=0.0, decay_to_start=0.0, clip=1.0, early_stopping=True, evaluations=8, "
-    "words=None, dropout=False, "
-    "machine=MACHINE"
+    "optimizer='adamw', weight_decay=0.0, decay_to_start=0.0, anchor=0.0, clip=1.0, early_stopping=True, "
+    "evaluations=8, words=None, dropout=False, machine=MACHINE"
 )
 
 # Parameters with their defaults; those after * are given by name.

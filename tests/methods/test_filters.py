@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from oversight.errors import InputError
 from oversight.methods.filters import (
     AgreementFilter,
     ConfidenceFilter,
@@ -19,8 +20,9 @@ from oversight.methods.filters import (
 )
 from oversight.methods.method import Method, WithLoss
 from oversight.methods.neighbours import distances, largest_components, nearest
-from oversight.methods.relabelling import NeighbourSmoothing, RelabelDiscarded, StrongToStrong
+from oversight.methods.relabelling import NeighbourSmoothing, RelabelDiscarded, Selective, StrongToStrong
 from oversight.methods.several import Mean
+from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Labels
 from oversight.testing import Labeller, accuracies, flips, planted
 
@@ -31,6 +33,7 @@ IDENTITIES: dict[str, Method] = {
     "no round of relabelling": StrongToStrong(rounds=0),
     "nothing is discarded": RelabelDiscarded(threshold=0.0),
     "no smoothing": NeighbourSmoothing(weight=0.0),
+    "no row has the student's own label": Selective(share=0.0),
 }
 
 
@@ -174,6 +177,35 @@ def test_one_round_of_smoothing_is_the_mean_with_the_neighbours() -> None:
     np.testing.assert_allclose(world.predict(world.train(NeighbourSmoothing())), expected, atol=1e-9)
 
 
+def test_own_labels_stand_where_a_student_that_did_not_see_the_weak_one_is_surest() -> None:
+    world, seed = planted(flips(0.25), n=200), Seed.of(0)
+    rows = world.data.rows.take(sorted(range(len(world.data.rows)), key=world.data.rows.ids.__getitem__))
+    data = world.data.on(rows)
+    one, other = data.parts(3, seed=seed.split)[0].rows, data.parts(3, seed=seed.split)[1:]
+    assert set(one.ids).isdisjoint({row_id for part in other for row_id in part.rows.ids})
+    own: dict[str, Floats] = {}
+    with world.known():
+        for part in data.parts(3, seed=seed.split):
+            rest = rows.take([i for i, row_id in enumerate(rows.ids) if row_id not in set(part.rows.ids)])
+            fitted = world.student.fit(rest, data.only.on(rest), validation=data.checks, seed=seed)
+            own |= dict(zip(part.rows.ids, fitted.predict(part.rows), strict=True))
+    surest = sorted(rows.ids, key=lambda row_id: (-own[row_id].max(), row_id))[: int(0.3 * len(rows))]
+    probs = [own[row_id] if row_id in surest else data.only.probs[i] for i, row_id in enumerate(rows.ids)]
+    again = replace(world, data=replace(data, labels=(replace(data.only, probs=np.array(probs)),)))
+    fitted = world.train(Selective(share=0.3, folds=3), seed=seed)
+    expected = again.predict(again.train(WithLoss(), seed=seed))
+    np.testing.assert_allclose(world.predict(fitted), expected, atol=1e-9)
+    assert fitted.choices["own"] == int(0.3 * 120) and fitted.choices["of"] == 120
+
+
+def test_rows_of_a_single_group_cannot_be_held_apart() -> None:
+    world = planted(flips(0.25), n=60)
+    rows = replace(world.data.rows, groups=("one",) * len(world.data.rows))
+    grouped = replace(world, data=replace(world.data, rows=rows))
+    with pytest.raises(InputError, match="method selective: found rows of 1 groups, expected at least 2"):
+        grouped.train(Selective())
+
+
 HELP: dict[str, tuple[Method, Labeller, int]] = {
     "confidence_filter, where errors are unsure": (ConfidenceFilter(0.75), unsure_errors, 8),
     "relabel_discarded, where errors are unsure": (RelabelDiscarded(0.75), unsure_errors, 8),
@@ -198,6 +230,7 @@ def test_where_it_should_help_it_helps(name: str) -> None:
         LogisticFilter(),
         TopologicalFilter(),
         StrongToStrong(),
+        Selective(),
         NeighbourSmoothing(0.25),
         RelabelDiscarded(),
     ],
@@ -230,6 +263,8 @@ def test_rows_on_which_supervisors_differ_are_left_out() -> None:
         (TopologicalFilter, {"fraction": -0.1}, "fraction: found -0.1"),
         (AgreementFilter, {"share": 2.0}, "share: found 2.0"),
         (StrongToStrong, {"rounds": -1}, "rounds: found -1"),
+        (Selective, {"share": 1.5}, "share: found 1.5"),
+        (Selective, {"folds": 1}, "folds: found 1"),
         (NeighbourSmoothing, {"weight": 1.5}, "weight: found 1.5"),
         (RelabelDiscarded, {"threshold": float("nan")}, "threshold: found nan"),
     ],

@@ -12,6 +12,7 @@ from oversight.methods import (
     oracles,
     regularisers,
     relabelling,
+    reliability,
     several,
 )
 from oversight.methods.entry import Entry
@@ -31,6 +32,7 @@ METHODS: dict[str, Entry] = {
     **hard.ENTRIES,
     **losses.ENTRIES,
     **filters.ENTRIES,
+    **reliability.ENTRIES,
     **relabelling.ENTRIES,
     **several.ENTRIES,
     **co_supervised.ENTRIES,

@@ -116,8 +116,9 @@ class KnnFilter:
         fraction: of rows that are left out, in [0, 1); 0 is naive.
         neighbours: how many, at least 1.
 
-    Source: EleutherAI/w2s, its kNN probe with `probe_filter` (20 neighbours, a tenth of the rows).
-    Differs: a row is not its own neighbour; soft labels; any number of classes.
+    Source: EleutherAI/w2s, its kNN probe with `probe_filter` (50 neighbours, a tenth of the rows).
+    Differs: 20 neighbours; a row is not its own neighbour; any number of classes; states of the student's depth, there
+        of half the depth; validation rows are not filtered.
     """
 
     fraction: float = 0.1
@@ -149,8 +150,9 @@ class LogisticFilter:
         fraction: of rows that are left out, in [0, 1); 0 is naive.
         penalty: of the probe, above 0.
 
-    Source: EleutherAI/w2s, its logistic probe with `probe_filter` (a tenth of the rows).
-    Differs: features are standardised before they are penalised; soft labels; any number of classes.
+    Source: EleutherAI/w2s, its logistic probe with `probe_filter` (a tenth of the rows, penalty 1e-3).
+    Differs: features are standardised before they are penalised, so the penalty is another; any number of classes;
+        states of the student's depth, there of half the depth; validation rows are not filtered.
     """
 
     fraction: float = 0.1
@@ -187,8 +189,9 @@ class TopologicalFilter:
         fraction: of rows that are left out, in [0, 1).
         neighbours: how many, at least 1.
 
-    Source: Wu et al. 2020, arXiv:2012.04835, as in EleutherAI/w2s (20 neighbours, a tenth of the rows).
-    Differs: any number of classes.
+    Source: Wu et al. 2020, arXiv:2012.04835, as in EleutherAI/w2s (50 neighbours, a tenth of the rows).
+    Differs: 20 neighbours; any number of classes; states of the student's depth, there of half the depth; validation
+        rows are not filtered.
     """
 
     fraction: float = 0.1
@@ -261,9 +264,14 @@ class AgreementFilter:
 
 def agreeing(labels: Sequence[Labels]) -> Floats:
     """(n,): share of the answers to each row that name its most frequent class; 0 where nobody answered."""
-    k = labels[0].n_classes
-    votes = np.sum([np.eye(k)[one.probs.argmax(1)] * one.answered[:, None] for one in labels], axis=0)
+    votes = answer_counts(labels)
     return votes.max(1) / np.maximum(votes.sum(1), 1)
+
+
+def answer_counts(labels: Sequence[Labels]) -> Floats:
+    """(n, k): how many of those who answer a row name each class."""
+    k = labels[0].n_classes
+    return np.sum([np.eye(k)[one.probs.argmax(1)] * one.answered[:, None] for one in labels], axis=0)
 
 
 def checks_of(data: WeakData, labels: Labels) -> Validation:

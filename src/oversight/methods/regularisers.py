@@ -61,6 +61,38 @@ class DecayToStart:
 
 
 @dataclass(frozen=True)
+class AnchoredStates:
+    """Naive + strength * mean |h - h_start|^2 / v: the states that the head reads are held where they were.
+
+    h is the pooled state of a text, h_start the same before training, v the mean of |h_start - its mean|^2 over the
+    transfer texts; the first mean is over the texts of a logical batch, however many passes it takes.
+
+    Attributes:
+        strength: above 0, without unit.
+
+    Source: this project. That drift of representations is penalised is the idea of Le et al. 2026, arXiv:2605.25629
+        (Representation Anchoring); of that paper only the abstract could be read, so its distance, its layer and its
+        weight are not known here.
+    """
+
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.strength > 0:
+            raise ValueError(f"strength: found {self.strength}, expected a number above 0")
+
+    @property
+    def needs(self) -> Needs:
+        """One supervisor and a student that is fine-tuned."""
+        return Needs(trains=TUNED)
+
+    def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
+        """See `Method.train`."""
+        one = tuned(student, "anchored_states")
+        return _naive(replace(one, recipe=replace(one.recipe, anchor=self.strength)), data, seed)
+
+
+@dataclass(frozen=True)
 class LastWeights:
     """Naive without early stopping: the weights after the last update."""
 
@@ -102,6 +134,13 @@ ENTRIES = {
         paper="Li et al. 2018, arXiv:1802.01483; Burns et al. 2023, arXiv:2312.09390, appendix B",
         family="regularisers",
         trials=({}, {"strength": 1.0}, {"strength": 100.0}),
+    ),
+    "anchored_states": Entry(
+        make=AnchoredStates,
+        about="naive with the states that the head reads held near their pretrained values",
+        paper="this project, after Le et al. 2026, arXiv:2605.25629",
+        family="regularisers",
+        trials=({}, {"strength": 0.1}, {"strength": 10.0}),
     ),
     "lp_ft": Entry(
         make=ProbeFirst,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from oversight.errors import InputError
 from oversight.methods.chains import Told, relabelled
 from oversight.methods.entry import Entry
 from oversight.methods.filters import answered_rows, checks_of, enough, read
@@ -13,6 +14,7 @@ from oversight.methods.method import Needs, WeakData
 from oversight.methods.neighbours import nearest
 from oversight.models.student import Fitted, Loss, Student, cross_entropy
 from oversight.tasks.split import Seed
+from oversight.tasks.task import Floats
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,66 @@ class RelabelDiscarded:
 
 
 @dataclass(frozen=True)
+class Selective:
+    """The student's own labels on the rows of which it is surest, the weak ones on the others; a fresh one learns both.
+
+    The transfer rows are cut by group into `folds` parts. What a student that learned from the weak labels of the other
+    parts says of a part is its own label there, a probability; so no row's own label has seen its weak label. The
+    floor(share n) rows with the largest max_j of it, the first by id among equals, take it.
+
+    Attributes:
+        share: of the rows, in [0, 1]; 0 is naive.
+        folds: parts, at least 2; so many students are trained on the way.
+
+    Source: this project. That own labels are used where the student knows is the idea of Lang et al. 2026,
+        arXiv:2511.14166; of that paper only the abstract could be read. In place of its classifier P(IK) of what the
+        student knows stands how sure it is; its graph smoothing of weak labels is left out.
+    """
+
+    share: float = 0.5
+    folds: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share: found {self.share}, expected a number in [0, 1]")
+        if self.folds < 2:
+            raise ValueError(f"folds: found {self.folds}, expected at least 2")
+
+    @property
+    def needs(self) -> Needs:
+        """One supervisor."""
+        return Needs()
+
+    def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
+        """See `Method.train`."""
+        rows, labels = answered_rows(data)
+        n_own = int(self.share * len(rows))
+        probs = labels.probs
+        if n_own:
+            own = self._own(student, data.on(rows), seed)
+            surest = np.argsort(-own.max(1), kind="stable")[:n_own]
+            probs = probs.copy()
+            probs[surest] = own[surest]
+        fitted = student.fit(rows, replace(labels, probs=probs), validation=data.checks, seed=seed)
+        return Told(fitted=fitted, choices={**fitted.choices, "own": n_own, "of": len(rows)})
+
+    def _own(self, student: Student, data: WeakData, seed: Seed) -> Floats:
+        """(n, k): what students say of the rows from which they did not learn."""
+        n_groups = len(set(data.rows.groups))
+        if n_groups < self.folds:
+            raise InputError(f"method selective: found rows of {n_groups} groups, expected at least {self.folds}")
+        own = np.empty_like(data.only.probs)
+        parts = data.parts(self.folds, seed=seed.split)
+        place = {row_id: i for i, row_id in enumerate(data.rows.ids)}
+        for part in parts:
+            held = [place[row_id] for row_id in part.rows.ids]
+            others = data.rows.take(sorted(set(range(len(own))) - set(held)))
+            fitted = student.fit(others, data.only.on(others), validation=data.checks, seed=seed)
+            own[held] = fitted.predict(part.rows)
+        return own
+
+
+@dataclass(frozen=True)
 class NeighbourSmoothing:
     """Naive on labels that are mixed with those of their nearest neighbours: (1 - w) y + w mean of neighbours' y.
 
@@ -145,6 +207,13 @@ ENTRIES = {
         paper="this project, after arXiv:2503.04249",
         family="relabelling",
         trials=({}, {"threshold": 0.6}, {"threshold": 0.9}),
+    ),
+    "selective": Entry(
+        make=Selective,
+        about="the student's own labels on the rows of which it is surest, the weak ones on the others",
+        paper="this project, after Lang et al. 2026, arXiv:2511.14166",
+        family="relabelling",
+        trials=({}, {"share": 0.25}, {"share": 0.75}),
     ),
     "neighbour_smoothing": Entry(
         make=NeighbourSmoothing,

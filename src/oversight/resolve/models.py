@@ -21,6 +21,7 @@ from oversight.models.student import Student
 from oversight.resolve.recipes import PROBE, PROMPT, load_recipe, read_settings, takes_settings
 from oversight.supervision.boosted import PREFIX, ROUNDS, Boosted
 from oversight.supervision.people import people
+from oversight.supervision.resampled import Resampled
 from oversight.supervision.supervisor import Supervisor, Trained
 from oversight.tasks.task import Task
 
@@ -28,6 +29,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BOOST = re.compile(re.escape(PREFIX) + r"(.+?)(?::(\d+))?")
+REPEATED = re.compile(r"(.+)\*(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,24 +63,41 @@ AS_IS = ModelOptions()
 
 
 def parts_of(spec: str) -> tuple[str, ...]:
-    """The models of a supervisor: several are joined by `+`, and each may be boosted."""
+    """The models of a supervisor: several are joined by `+`, and each may be boosted or repeated."""
     if spec.startswith("labels:"):
         return (spec,)
-    return tuple(found[1] if (found := BOOST.fullmatch(one)) else one for one in spec.split("+"))
+    return tuple(found[1] if (found := BOOST.fullmatch(one)) else repeated(one)[0] for one in spec.split("+"))
 
 
 def trained(spec: str, student: Callable[[str], Student]) -> tuple[Supervisor, ...]:
-    """The supervisors that a name such as `bow+boost:minilm@2:3` stands for; `student` makes a model of a name."""
+    """The supervisors that a name such as `bow*5+boost:minilm@2:3` stands for; `student` makes a model of a name."""
     found: list[Supervisor] = []
     for one, model in zip(spec.split("+"), parts_of(spec), strict=True):
-        boosted = BOOST.fullmatch(one)
-        found.append(Boosted(student(model), int(boosted[2] or ROUNDS)) if boosted else Trained(student(model)))
+        boosted, times, taught = BOOST.fullmatch(one), repeated(one)[1], student(model)
+        if times:
+            found += [Resampled(taught, i + 1) for i in range(times)]
+        else:
+            found.append(Boosted(taught, int(boosted[2] or ROUNDS)) if boosted else Trained(taught))
     return tuple(found)
 
 
 def is_network(spec: str) -> bool:
     """Whether a name is that of a network, or of several models among which there is one."""
     return not spec.startswith("labels:") and any(part != "bow" for part in parts_of(spec))
+
+
+def repeated(part: str) -> tuple[str, int]:
+    """`bow*5` as (`bow`, 5): five repetitions of a supervisor, each on the weak rows drawn anew; 0 = none.
+
+    Raises:
+        InputError: fewer than two.
+    """
+    found = REPEATED.fullmatch(part)
+    if found is None or part.startswith(("labels:", PREFIX)):
+        return part, 0
+    if int(found[2]) < 2:
+        raise InputError(f"model '{part}': found {found[2]} repetitions, expected 2 or more")
+    return found[1], int(found[2])
 
 
 def load_checkpoint(name: ModelName, *, remote_code: bool = False, folder: Path = Path()) -> Checkpoint:
@@ -195,7 +214,7 @@ def load_supervisor(
     tests: Mapping[str, Task] | None = None,
     folder: Path = Path(),
 ) -> tuple[Supervisor, ...]:
-    """One supervisor by name, several joined by `+`, boosted ones, a student that becomes one, or one as it is.
+    """One supervisor by name, several joined by `+`, boosted or repeated, a student that becomes one, or one as it is.
 
     `tests` are the further test sets, and `folder` is what a relative path starts from.
 

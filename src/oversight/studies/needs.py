@@ -14,6 +14,7 @@ from oversight.models.told import Told
 from oversight.runs.steps import Needs, Step
 from oversight.studies.plan import Job, Plan, Wanted
 from oversight.supervision.boosted import Boosted
+from oversight.supervision.resampled import Resampled
 from oversight.supervision.supervisor import Trained
 
 FLOAT = 4
@@ -41,7 +42,7 @@ def fit_needs(step: Step, env: Plan) -> Needs:
     from oversight.models.finetune.size import estimate_on
 
     job: Job = env.objects[step.key]
-    student = job.supervisor.student if isinstance(job.supervisor, Trained | Boosted) else job.student
+    student = job.supervisor.student if isinstance(job.supervisor, Trained | Boosted | Resampled) else job.student
     student = student.student if isinstance(student, Told) else student
     if not isinstance(student, FineTuned):
         return Needs()

@@ -17,7 +17,7 @@ from oversight.models.finetune import adapters
 from oversight.models.finetune.adapters import quantization
 from oversight.models.finetune.classifier import Classifier
 from oversight.models.finetune.encoded import Encoded
-from oversight.models.finetune.loop import gradient
+from oversight.models.finetune.gradient import gradient
 from oversight.models.finetune.optim import make_optimizer
 from oversight.models.finetune.recipe import Full, Lora, Machine
 from oversight.models.network import load_model

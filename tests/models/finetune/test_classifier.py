@@ -22,7 +22,7 @@ from oversight.models.finetune import classifier as module
 from oversight.models.finetune import ragged
 from oversight.models.finetune.classifier import Classifier
 from oversight.models.finetune.encoded import Encoded, encode
-from oversight.models.finetune.loop import gradient
+from oversight.models.finetune.gradient import gradient
 from oversight.models.finetune.optim import make_optimizer
 from oversight.models.finetune.recipe import Full, Machine
 from oversight.models.network import load_config, load_model

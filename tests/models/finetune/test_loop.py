@@ -23,7 +23,8 @@ from oversight.models.checkpoint import Checkpoint
 from oversight.models.finetune import state as states
 from oversight.models.finetune.classifier import Classifier
 from oversight.models.finetune.encoded import Encoded, encode
-from oversight.models.finetune.loop import Lesson, batch_rows, evaluation_steps, gradient, train
+from oversight.models.finetune.gradient import gradient
+from oversight.models.finetune.loop import Lesson, batch_rows, evaluation_steps, train
 from oversight.models.finetune.optim import make_optimizer
 from oversight.models.finetune.recipe import Full, Machine
 from oversight.models.finetune.state import State
@@ -46,12 +47,12 @@ class Cramped(Classifier):
     denied = 0
     passes = 0
 
-    def logits(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
+    def states(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
         self.passes += self.network.model.training
         if self.network.model.training and (len(rows) > self.room or self.passes == self.bad):
             self.denied += 1
             raise torch.OutOfMemoryError(f"no room for {len(rows)} rows")
-        return super().logits(encoded, rows)
+        return super().states(encoded, rows)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ from oversight.tasks.task import Labels, Rows
 
 N_TRAINED, BATCH, SEED = 25, 8, Seed(split=0, init=1, order=2)
 UPDATES = 8  # 2 epochs of 8, 8, 8 and 1 rows: in every fourth update one of two processes has nothing to do
-RECIPES: dict[str, Any] = {"full": Full, "lora": Lora}
+RECIPES: dict[str, Any] = {"full": Full, "lora": Lora, "anchored": partial(Full, anchor=0.5)}
 LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "confidence": Confidence(0.5, 0.2)}
-KINDS = [("full", "confidence"), ("lora", "cross-entropy")]
+KINDS = [("full", "confidence"), ("lora", "cross-entropy"), ("anchored", "cross-entropy")]
 SHARDINGS = ["none", "full"]
 # Stands in for what is fitted: how it behaves depends on the process in which it is asked.
 HELPER = """

@@ -119,7 +119,7 @@ def test_a_bad_setting_of_the_machine_is_refused(setting: str, value: Any) -> No
 
 @pytest.mark.parametrize("kind", RECIPES)
 def test_identity_holds_every_setting_but_those_of_the_machine(kind: type[Full]) -> None:
-    every = kind(decay_to_start=1.0)
+    every = kind(decay_to_start=1.0, anchor=1.0)
     assert set(every.identity()) == {one.name for one in dataclasses.fields(kind)} - {"machine"}
 
 

@@ -39,7 +39,7 @@ RECIPE = Full(lr=1e-3, epochs=2, batch_size=8, head_lr=1e-2, evaluations=3, drop
 RECIPES: dict[str, Full] = {
     "adamw": RECIPE,
     "adafactor": replace(RECIPE, optimizer="adafactor", early_stopping=False),
-    "lp-ft": LpFt(lr=1e-3, epochs=2, batch_size=8, evaluations=6, decay_to_start=20.0, machine=OFTEN),
+    "lp-ft": LpFt(lr=1e-3, epochs=2, batch_size=8, evaluations=6, decay_to_start=20.0, anchor=0.5, machine=OFTEN),
 }
 N_UPDATES = 6
 KINDS = ("loss", "told", "written", "flushed", "operation")

@@ -152,7 +152,8 @@ class MedianConfidence:
 
     Source: EleutherAI/w2s, its logconf loss.
     Differs: the median is of the logical batch, there of the last 32 predictions, which would be memory across batches
-        (their buffer also took in what was predicted for evaluation).
+        (their buffer also took in what was predicted for evaluation); the warm-up is a share of the training, there
+        100 updates.
     """
 
     aux_weight: float = 0.5
@@ -182,6 +183,7 @@ class BalancedConfidence:
         warmup_fraction: in (0, 1].
 
     Source: EleutherAI/w2s, its logconf loss with balanced batches.
+    Differs: as `MedianConfidence`.
     """
 
     aux_weight: float = 0.5

@@ -1,6 +1,8 @@
 """f-divergences between the student and the weak label: D_f(p || y) = sum_j y_j f(p_j / y_j), f(1) = 0.
 
-Source: Yao et al. 2025, arXiv:2506.03109 (p the student, y the weak label; losses are means over rows).
+The divergences are those of any textbook. That they serve as losses of weak-to-strong generalization, p the student and
+y the weak label, is from Yao et al. 2025, arXiv:2506.03109, of which a summary could be read, neither text nor code:
+whether its losses are scaled or smoothed like these is not known here.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ class ChiSquare:
         return ((logits.softmax(-1) - weak) ** 2 / weak).sum(-1).mean()
 
 
-PAPER = "Yao et al. 2025, arXiv:2506.03109"
+PAPER = "this project, after Yao et al. 2025, arXiv:2506.03109"
 ENTRIES = {
     "kl": Entry(
         make=of_loss(KL),

@@ -32,7 +32,9 @@ class ReverseCrossEntropy:
     Attributes:
         epsilon: smoothing of the weak label, y~ = (1 - epsilon) y + epsilon / k, in (0, 1]; keeps the logarithm finite.
 
-    Source: Yao et al. 2025, arXiv:2502.11107, reverse cross-entropy.
+    Source: Yao et al. 2025, arXiv:2502.11107, reverse cross-entropy, as in the code of Xu et al. 2025
+        (Gengze/W2SG-Bregman).
+    Differs: the weak label is smoothed by default; there epsilon is 0 and logarithms end at -100.
     """
 
     epsilon: float = 0.01
@@ -52,7 +54,8 @@ class ReverseKL:
     Attributes:
         epsilon: smoothing of the weak label, in (0, 1]; see `ReverseCrossEntropy`.
 
-    Source: Yao et al. 2025, arXiv:2502.11107, reverse KL.
+    Source: Yao et al. 2025, arXiv:2502.11107, reverse KL, as in the code of Xu et al. 2025 (Gengze/W2SG-Bregman).
+    Differs: smoothed by default; the sum over classes, there their mean.
     """
 
     epsilon: float = 0.01
@@ -74,7 +77,9 @@ class Symmetric:
         beta: weight of reverse cross-entropy, in [0, 100]; 0 and alpha = 1 is naive.
         epsilon: smoothing of the weak label in the reverse part, in (0, 1].
 
-    Source: Wang et al. 2019, arXiv:1908.06112; for weak-to-strong Xu et al. 2025, arXiv:2505.24313, with its weights.
+    Source: Wang et al. 2019, arXiv:1908.06112; for weak-to-strong Xu et al. 2025, arXiv:2505.24313, with the weights of
+        its code (Gengze/W2SG-Bregman).
+    Differs: the weak label is smoothed by default in the reverse part.
     """
 
     alpha: float = 1.0
@@ -104,7 +109,9 @@ class Cace:
 
     Two classes only: the distance from 1/2 is not defined for more.
 
-    Source: Xu et al. 2025, arXiv:2505.24313 (confidence-adaptive cross-entropy), its threshold.
+    Source: Xu et al. 2025, arXiv:2505.24313 (confidence-adaptive cross-entropy), and its code (Gengze/W2SG-Bregman),
+        whose default threshold this is.
+    Differs: the weak label is smoothed by default in the reverse part.
     """
 
     threshold: float = 0.01

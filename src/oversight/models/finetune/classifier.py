@@ -129,10 +129,17 @@ class Classifier:
             encoded: token ids of all rows, numbered as the embedding table is.
             rows: b positions.
         """
-        state = self._pooled(encoded.sequences(rows), encoded.pad)
+        return self.read_out(self.states(encoded, rows))
+
+    def states(self, encoded: Encoded, rows: Sequence[int]) -> Tensor:
+        """(b, d) float32 pooled states of these rows, in one pass; of pairs (2 b, d), all first texts first."""
+        return self._pooled(encoded.sequences(rows), encoded.pad)
+
+    def read_out(self, states: Tensor) -> Tensor:
+        """(b, k) logits from `states`."""
         if self._n_texts == 2:
-            state = state[: len(rows)] - state[len(rows) :]
-        return self.head(state)
+            states = states[: len(states) // 2] - states[len(states) // 2 :]
+        return self.head(states)
 
     def probs(self, encoded: Encoded) -> Floats:
         """(n, k) float64 class probabilities of all rows."""

@@ -5,27 +5,26 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from oversight.errors import StepError
 from oversight.models.finetune import state as states
+from oversight.models.finetune.anchor import Anchor
 from oversight.models.finetune.classifier import Classifier
 from oversight.models.finetune.encoded import Encoded
+from oversight.models.finetune.gradient import gradient
 from oversight.models.finetune.optim import make_optimizer, pull_back, set_rates, share_of_peak, starting_point
 from oversight.models.finetune.recipe import Full
 from oversight.models.finetune.state import State
-from oversight.models.finetune.team import MemoryRanOut, Pass
-from oversight.models.student import Loss, cross_entropy
+from oversight.models.finetune.team import MemoryRanOut
+from oversight.models.student import Loss
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 WORK_TO_CHECKPOINTS = 20
 
@@ -83,11 +82,13 @@ def train(
 
     n, n_updates = len(lesson.encoded), recipe.n_updates(len(lesson.encoded))
     optimizer = make_optimizer(classifier, recipe, lr)
-    start = starting_point(classifier) if recipe.decay_to_start else None
-    state = _resume(classifier, optimizer, folder)
-    if state is None:
-        state = State(tokens_at_once=classifier.budget, threads=torch.get_num_threads())
+    found = None if folder is None else states.load(folder)
+    state = State(tokens_at_once=classifier.budget, threads=torch.get_num_threads()) if found is None else found[0]
     torch.set_num_threads(state.threads)
+    start = starting_point(classifier) if recipe.decay_to_start else None
+    anchor = Anchor.at_start(classifier, lesson.encoded, recipe.anchor) if recipe.anchor else None
+    if found is not None:
+        _resume(classifier, optimizer, *found)
     evaluated = evaluation_steps(n_updates, recipe.evaluations)
     started = began = saved = time.monotonic()
     first, cost = state.step, 0.0
@@ -95,7 +96,7 @@ def train(
         rows = batch_rows(n, state.step, recipe.batch_size, lesson.seed.order)
         set_rates(optimizer, share_of_peak(state.step, n_updates, recipe))
         try:
-            loss = _update(classifier, optimizer, lesson, rows, state, recipe, n_updates=n_updates)
+            loss = _update(classifier, optimizer, lesson, rows, state, recipe, n_updates=n_updates, anchor=anchor)
             if start is not None:
                 pull_back(optimizer, start, recipe.decay_to_start)
         except NotFinite as fault:
@@ -133,103 +134,6 @@ def evaluation_steps(n_updates: int, evaluations: int) -> frozenset[int]:
     return frozenset(max(1, round(n_updates * (i + 1) / evaluations)) for i in range(evaluations))
 
 
-def gradient(
-    classifier: Classifier,
-    encoded: Encoded,
-    rows: Sequence[int],
-    targets: Tensor,
-    loss: Loss,
-    *,
-    progress: float,
-    budget: int,
-) -> float:
-    """Add the gradient of the loss of one whole logical batch to the weights; gives the loss.
-
-    A batch that fits in one pass is one. Otherwise the loss is taken on the logits of all micro-batches, and its
-    gradient with respect to each row's logits is handed back through that row's micro-batch: the loss sees the whole
-    batch, memory holds one micro-batch. A mean over rows, such as cross-entropy, needs no such first pass. Of several
-    processes each does this for its share of the rows, and their gradients are still to be added up.
-
-    Args:
-        classifier: in training mode.
-        encoded: token ids of all rows.
-        rows: b positions.
-        targets: (b, k) labels of those rows.
-        loss: of (b, k) logits and targets.
-        progress: fraction of training done.
-        budget: most tokens in one pass.
-    """
-    import torch
-
-    team = classifier.team
-    passes = team.passes(encoded, rows, budget=budget)
-    if team.size == 1 and len(passes) == 1:
-        passes = [Pass(list(rows))]  # in the order in which a loss sees the rows of several passes
-    place = {row: i for i, row in enumerate(rows)}
-    index = [[place[row] for row in one.rows] for one in passes]
-    if loss is not cross_entropy:
-        return _gradient_by_slopes(classifier, encoded, passes, index, targets, loss, progress=progress)
-    total = torch.zeros((), dtype=torch.float64, device=targets.device)
-    for one, at in zip(passes, index, strict=True):
-        share = len(one.rows) / len(rows) if one.counts else 0.0
-        value = loss(classifier.logits(encoded, one.rows), targets[at], progress=progress) * share
-        value.backward()
-        total += value.detach()
-    return float(team.total(total))
-
-
-def _gradient_by_slopes(
-    classifier: Classifier,
-    encoded: Encoded,
-    passes: Sequence[Pass],
-    index: Sequence[Sequence[int]],
-    targets: Tensor,
-    loss: Loss,
-    *,
-    progress: float,
-) -> float:
-    """See `gradient`: all logits first, then the slope of the loss at each row's logits back through that row's pass.
-
-    A single pass is kept in memory; several are made again, with the same dropout. Every process takes the loss of the
-    whole batch, and each hands back the slopes of its own rows.
-    """
-    import torch
-
-    logits, generators, found = torch.zeros_like(targets), [], targets
-    with torch.set_grad_enabled(len(passes) == 1):
-        for one, at in zip(passes, index, strict=True):
-            generators.append(_generators(classifier.device))
-            found = classifier.logits(encoded, one.rows)
-            if one.counts:
-                logits[at] = found.detach()
-    after = _generators(classifier.device)
-    leaf = classifier.team.total(logits).requires_grad_()
-    value = loss(leaf, targets, progress=progress)
-    (slope,) = torch.autograd.grad(value, leaf)
-    for one, at, generator in zip(passes, index, generators, strict=True):
-        if len(passes) > 1:
-            _set_generators(generator, classifier.device)
-            found = classifier.logits(encoded, one.rows)
-        found.backward(slope[at] if one.counts else torch.zeros_like(found))
-    _set_generators(after, classifier.device)
-    return float(value.detach())
-
-
-def _generators(device: str) -> list[Tensor]:
-    """Where the generators stand from which dropout draws."""
-    import torch
-
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.startswith("cuda") else [])]
-
-
-def _set_generators(found: Sequence[Tensor], device: str) -> None:
-    import torch
-
-    torch.set_rng_state(found[0])
-    if len(found) > 1:
-        torch.cuda.set_rng_state(found[1], device)
-
-
 def _update(
     classifier: Classifier,
     optimizer: Any,
@@ -239,11 +143,14 @@ def _update(
     recipe: Full,
     *,
     n_updates: int,
+    anchor: Anchor | None,
 ) -> float:
     """One update. Memory that runs out halves the passes and the update is made again."""
     import torch
 
     targets = torch.from_numpy(lesson.targets[rows]).float().to(classifier.device)
+    if state.step == 0 and not recipe.dropout:
+        anchor = None  # nothing has moved: its gradient is 0 but for rounding, of which Adam would make whole steps
     classifier.training(True)
     while True:
         # What is drawn depends on the update alone, so a checkpoint need not hold the generators.
@@ -257,6 +164,7 @@ def _update(
                 lesson.loss,
                 progress=state.step / n_updates,
                 budget=state.tokens_at_once,
+                anchor=anchor,
             )
             break
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -359,17 +267,15 @@ def _rank(entry: dict[str, float]) -> tuple[float, float]:
     return entry["agreement"], -entry["cross_entropy"]
 
 
-def _resume(classifier: Classifier, optimizer: Any, folder: Path | None) -> State | None:
-    found = None if folder is None else states.load(folder)
-    if found is None:
-        return None
-    state, weights, moments = found
+def _resume(
+    classifier: Classifier, optimizer: Any, state: State, weights: Mapping[str, Any], moments: dict[str, Any]
+) -> None:
+    """Go on from a checkpoint."""
     classifier.load(weights)
     optimizer.load_state_dict(classifier.team.cut_state(moments, of=optimizer))
     state.tokens_at_once = min(state.tokens_at_once, classifier.budget)
     if classifier.team.rank > 0 and state.best_weights is not None:
         state.best_weights = {}
-    return state
 
 
 def _save(folder: Path, state: State, classifier: Classifier, optimizer: Any) -> None:

@@ -16,7 +16,7 @@ FEWEST_UPDATES = 300
 FEWEST_EPOCHS = 2
 FEWEST_TOKENS = 8
 LORA_TIMES = 10.0
-LATER = ("decay_to_start",)
+LATER = ("decay_to_start", "anchor")
 """Settings that came later: where they are off they are in no key, so that what was computed before is found."""
 # (parameters below, learning rate of the backbone)
 RATES: tuple[tuple[float, float], ...] = ((50e6, 2e-4), (500e6, 5e-5), (math.inf, 1e-5))
@@ -68,6 +68,7 @@ class Full:
         weight_decay: decoupled, on matrices only: embeddings, biases and norms do not decay.
         decay_to_start: the same towards the weights with which training starts, on all weights but the head's: after
             every update w <- w - lr * decay_to_start * (w - w_start).
+        anchor: weight of a penalty on pooled states that leave their place before training, see `Anchor`.
         clip: largest norm of the gradient of all trained weights.
         early_stopping: keep the weights of the evaluation whose choices agree most often with the validation labels
             (ties: lowest cross-entropy); otherwise the last ones.
@@ -91,6 +92,7 @@ class Full:
     optimizer: Optimizer = "adamw"
     weight_decay: float = 0.0
     decay_to_start: float = 0.0
+    anchor: float = 0.0
     clip: float = 1.0
     early_stopping: bool = True
     evaluations: int = 8
@@ -107,8 +109,8 @@ class Full:
             by_default = name == "epochs" and found is None
             self._expect(by_default or (isinstance(found, int) and found >= 1), name, found, "a whole number above 0")
         self._expect(0 <= self.warmup_fraction < 1, "warmup_fraction", self.warmup_fraction, "a number in [0, 1)")
-        self._expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number of at least 0")
-        self._expect(self.decay_to_start >= 0, "decay_to_start", self.decay_to_start, "a number of at least 0")
+        for name in ("weight_decay", "decay_to_start", "anchor"):
+            self._expect(getattr(self, name) >= 0, name, getattr(self, name), "a number of at least 0")
         self._expect(self.clip > 0, "clip", self.clip, "a number above 0")
         for name, known in (
             ("schedule", ("cosine", "constant")),

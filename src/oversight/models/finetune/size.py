@@ -136,8 +136,10 @@ def estimate(
     # A search keeps its best network, and the one before, while the next one is trained.
     fixed = weights * min(trials, MOST_NETWORKS_KEPT) + gradients + moments
     fixed += gradients if recipe.decay_to_start else 0  # the weights to go back to, as large as gradients
-    fixed += snapshot if resolve_device(student.backbone.device) == "cpu" else 0
     texts = 2 if paired else 1
+    anchor = 4 * n_rows * texts * network.config.hidden_size if recipe.anchor else 0
+    # Best weights and anchored states lie in the memory of the processor.
+    fixed += snapshot + anchor if resolve_device(student.backbone.device) == "cpu" else 0
     activations, least = _micro_batches(student, n_rows=n_rows, n_tokens=texts * n_tokens, longest=longest, texts=texts)
     forward = texts * forward_flops(student.backbone, n_tokens=n_tokens, longest=longest)
     forward += texts * n_tokens * 2 * shapes.adapters
