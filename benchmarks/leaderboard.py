@@ -24,7 +24,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from oversight.reports.leaderboard import signed
+from oversight.reports.leaderboard_tables import compact
+from oversight.reports.leaderboard_words import plus
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE, METHODS = ROOT / "benchmarks/results", ROOT / "docs/leaderboard.md", ROOT / "docs/methods.md"
@@ -119,8 +120,8 @@ def reading(told: Mapping[str, Any]) -> list[str]:
 def gain_of(gain: Mapping[str, Any]) -> str:
     """`+.012 [-.003, +.027]`."""
     if gain["low"] is None:
-        return signed(gain["value"])
-    return f"{signed(gain['value'])} [{signed(gain['low'])}, {signed(gain['high'])}]"
+        return compact(plus(gain["value"]))
+    return compact(f"{plus(gain['value'])} [{plus(gain['low'])}, {plus(gain['high'])}]")
 
 
 def page(found: Sequence[tuple[Board, Mapping[str, Any]]], *, said: str, to: Path) -> str:
