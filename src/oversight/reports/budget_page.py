@@ -19,11 +19,11 @@ from oversight.reports.budget_tables import (
 )
 from oversight.reports.figures import svg_of
 from oversight.reports.html import POLICY, style
-from oversight.reports.leaderboard_tables import scored
+from oversight.reports.leaderboard_tables import compact
 from oversight.reports.markup import Raw, bullets, details, el, join, section, table
 from oversight.reports.palette import LIGHT, colour_of
 from oversight.reports.panels import calm
-from oversight.reports.words import bounded, clean, finite, higher_is_better, metric_name
+from oversight.reports.words import bounded, clean, finite, higher_is_better, metric_name, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def _parts(curve: BudgetCurve) -> Raw:
 
 def drawing(curve: BudgetCurve) -> str:
     """The chart as an inline SVG."""
-    words = "; ".join(f"{one.name} at {money(one.cost)}: {scored(one.student)}" for one in curve.frontier)
+    words = "; ".join(f"{one.name} at {money(one.cost)}: {compact(shown(one.student))}" for one in curve.frontier)
     label = f"{clean(curve.task)}. {metric_name(curve.metric)} against cost. Frontier: {words}"
     return svg_of(INCHES, partial(_draw, curve=curve), label=label)
 
@@ -136,9 +136,9 @@ def _cost_axis(axes: Axes, curve: BudgetCurve) -> None:
 
 def _frontier(axes: Axes, curve: BudgetCurve) -> None:
     """Steps that are shown as a line of stairs; what is tied as hollow rings."""
-    shown = curve.shown_frontier
-    x = [one.cost for one in shown] + [max(one.cost for one in curve.cells)]
-    y = [one.student.value for one in shown] + [shown[-1].student.value]
+    steps = curve.shown_frontier
+    x = [one.cost for one in steps] + [max(one.cost for one in curve.cells)]
+    y = [one.student.value for one in steps] + [steps[-1].student.value]
     axes.step(x, y, where="post", color=INK, linewidth=1.6, zorder=2, label="frontier, shown")
     tied = [one for one in curve.frontier if standing(curve, one) == "tied"]
     look: dict[str, Any] = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "linestyle": "none"}

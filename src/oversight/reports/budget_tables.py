@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oversight.reports.budget import BudgetCell, BudgetCurve
-from oversight.reports.leaderboard_tables import WIDE, scored, spanned
-from oversight.reports.words import UNDEFINED, clean
+from oversight.reports.leaderboard_tables import WIDE, compact, spanned
+from oversight.reports.words import UNDEFINED, clean, shown
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -41,7 +41,7 @@ def cell_rows(curve: BudgetCurve) -> list[tuple[str, ...]]:
         (
             one.name,
             money(one.cost),
-            scored(one.student),
+            compact(shown(one.student)),
             "" if one.over_weak is None else spanned(one.over_weak),
             "" if one.over_true is None else spanned(one.over_true),
             f"{one.pgr.value:.2f} [{one.pgr.low:.2f}, {one.pgr.high:.2f}]" if one.pgr.defined else UNDEFINED,
@@ -106,8 +106,8 @@ def notes(curve: BudgetCurve) -> list[str]:
 def levels(curve: BudgetCurve) -> str:
     """The scores between which everything lies."""
     return (
-        f"{clean(curve.task)}: supervisor {scored(curve.weak)}, ceiling (the truth of all transfer rows) "
-        f"{scored(curve.ceiling)}, gap {spanned(curve.gap)}"
+        f"{clean(curve.task)}: supervisor {compact(shown(curve.weak))}, ceiling (the truth of all transfer rows) "
+        f"{compact(shown(curve.ceiling))}, gap {spanned(curve.gap)}"
     )
 
 
