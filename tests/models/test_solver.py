@@ -349,14 +349,45 @@ def test_the_bound_is_reached_by_two_even_classes() -> None:
     assert (basis.T @ (np.diag(p) - np.outer(p, p)) @ basis).item() == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("shape", [(30, 6), (8, 20)])
-def test_the_rotated_rows_reproduce_the_standardised_ones(shape: tuple[int, int]) -> None:
-    """Z Q' = X, Q orthonormal, Z' Z / n diagonal."""
+@pytest.mark.parametrize("shape", [(30, 6), (8, 20), (15, 20)])
+def test_the_rows_are_the_standardised_ones_in_fewer_coordinates(shape: tuple[int, int]) -> None:
+    """Weights on the columns of z, taken back, give the same scores; with half as many rows as features z is square."""
     x = rows(*shape, seed=1)
-    basis, values, rotated = (part.numpy() for part in Design(x).rotated)
-    np.testing.assert_allclose(rotated @ basis.T, standardised(x)[0], atol=1e-9)
-    np.testing.assert_allclose(basis.T @ basis, np.eye(len(values)), atol=1e-9)
-    np.testing.assert_allclose(rotated.T @ rotated / shape[0], np.diag(values), atol=1e-9)
+    design = Design(x)
+    assert design.z.shape[1] == (shape[1] if 2 * shape[0] > shape[1] else shape[0])
+    weights = torch.from_numpy(np.random.default_rng(0).normal(size=(3, design.z.shape[1])))
+    scores = (design.z[: shape[0]] @ weights.T).numpy()
+    np.testing.assert_allclose(standardised(x)[0] @ design.unfolded(weights).numpy().T, scores, atol=1e-9)
+    np.testing.assert_allclose(design.unfolded(weights).norm(dim=1), weights.norm(dim=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(30, 6), (15, 20), (8, 20)])
+@pytest.mark.parametrize("penalty", [1e-8, 1e-4, 1.0])
+def test_the_bound_is_that_of_the_rows(shape: tuple[int, int], penalty: float) -> None:
+    """(Z'Z / 2n + penalty + a little) times what comes back is what was given; the little is below 1e-4 of Z'Z."""
+    design, n = Design(rows(*shape, seed=1)), shape[0]
+    z = design.z[:n].numpy()
+    half = z.T @ z / n / 2
+    gradient = half @ np.random.default_rng(0).normal(size=(z.shape[1], 3))
+    found = design.solve_bound(penalty, torch.from_numpy(gradient.T)).numpy().T
+    again = half @ found + penalty * found
+    np.testing.assert_allclose(again, gradient, atol=1e-3 * float(np.abs(gradient).max()))
+    assert (np.einsum("ij,ij->j", gradient, found) > 0).all()
+
+
+def test_one_factor_serves_all_labels_of_a_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    factor = solver._factor  # pyright: ignore[reportPrivateUsage]
+
+    def listening(half: Tensor, penalty: float) -> Tensor:
+        told.append(penalty)
+        return factor(half, penalty)
+
+    monkeypatch.setattr(solver, "_factor", listening)
+    design, targets = Design(rows(30, 4, seed=1)), [soft(30, 3, seed=i) for i in range(4)]
+    design.solve(targets, [0.1, 1.0, 0.1, 1.0])
+    design.paths(targets[:2], [0.1, 1.0], loss=Confidence())
+    assert sorted(told) == [0.1, 1.0]
 
 
 # Other losses

@@ -33,8 +33,9 @@ def follow(problems: Problems, u: Tensor, loss: Loss) -> list[Tensor]:
         ahead = u + age / (age + 3) * (u - previous)
         values, slopes, bounded = applied.slopes(ahead, progress)
         gradient = problems.pull(slopes, ahead)
-        moving = dot(gradient, gradient).sqrt() > 2 * TOLERANCE
-        proposed = ahead - length * gradient
+        step = problems.steer(gradient)
+        moving = dot(gradient, step).sqrt() > 2 * TOLERANCE
+        proposed = ahead - length * step
         taken = moving & bounded[:, None, None]
         unsure = (moving & ~taken)[:, 0, 0].nonzero()[:, 0]
         if len(unsure):
@@ -72,7 +73,7 @@ class _Applied:
         problems = self.problems.take(which)
         logits = _by_row(problems.logits(u), problems.design)
         data = [self.loss(one, self.targets[i], progress=progress) for one, i in zip(logits, which, strict=True)]
-        return torch.stack(data).detach() + problems.penalty(u)
+        return torch.stack(data).detach() + problems.shrinkage(u)
 
     def slopes(self, u: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
         """Objective (m,), its gradient (m, k, n') in the logits, and where the loss is cross-entropy to a distribution
@@ -89,9 +90,9 @@ class _Applied:
         nats = -(target * log_probs).sum(1)[:, :n].mean(1)
         bounded = (target > -1e-9).all(2).all(1) & ((target.sum(1) - 1).abs() < 1e-9).all(1)
         bounded &= (nats - found).abs() <= 1e-9 * found.abs().clamp_min(1.0)
-        return found + self.problems.penalty(u), slopes, bounded
+        return found + self.problems.shrinkage(u), slopes, bounded
 
 
 def _by_row(x: Tensor, design: Design) -> Tensor:
     """(m, k, n') as (m, n, k)."""
-    return x[..., : len(design.rotated[2])].transpose(1, 2).contiguous()
+    return x[..., : design.n].transpose(1, 2).contiguous()
