@@ -83,7 +83,9 @@ class Problems:
         penalties = self.penalty[:, 0, 0]
         for penalty in penalties.unique().tolist():
             which = (penalties == penalty).nonzero()[:, 0]
-            found[which, :, :-1] = self.design.solve_bound(penalty, weights[which].flatten(0, 1)).view_as(weights[which])
+            found[which, :, :-1] = self.design.solve_bound(penalty, weights[which].flatten(0, 1)).view_as(
+                weights[which]
+            )
         return found
 
     def residual(self, logits: Tensor) -> Tensor:

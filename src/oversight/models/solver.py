@@ -4,7 +4,7 @@ One problem is a pair (labels, penalty); all share the rows X, hence X'X, and th
 
     minimise over W (d, k), b (k):   sum_i w_i CE(y_i, softmax(x_i W + b)) + penalty / 2 ||W||^2,      sum_i w_i = 1
 
-In the coordinates of the bound in `models.problems` no direction has a curvature above 1; L-BFGS starts from that bound.
+L-BFGS starts from the bound on the curvature in `models.problems`, in whose coordinates no curvature is above 1.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Design:
 
     Attributes:
         n: rows.
-        z: (n', r) those rows in r coordinates, filled up to a multiple of LANES by zeros. r = d or, where rows are few, n.
+        z: (n', r) those rows in r coordinates, filled up to a multiple of LANES by zeros. r is d or, where 2n <= d, n.
         share: (n',) weights that sum to 1; 0 for rows that fill up.
     """
 
