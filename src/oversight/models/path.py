@@ -32,7 +32,7 @@ def follow(problems: Problems, u: Tensor, loss: Loss) -> list[Tensor]:
         progress = (t + 1) / SCHEDULE_STEPS
         ahead = u + age / (age + 3) * (u - previous)
         values, slopes, bounded = applied.slopes(ahead, progress)
-        gradient = problems.pull(slopes, ahead)
+        gradient = problems.pull(problems.inward(slopes), ahead)
         step = problems.steer(gradient)
         moving = dot(gradient, step).sqrt() > 2 * TOLERANCE
         proposed = ahead - length * step

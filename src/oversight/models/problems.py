@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-8
 LANES = 8
+ROOT = 2**0.5
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class Problems:
     Attributes:
         design: their rows.
         targets: (m, k, n'); like logits and slopes it has the rows last, where sums over classes are fastest.
+        wanted: (m, k - 1, n') those in contrasts.
         penalty: (m, 1, 1).
         basis: (m, k, k - 1) the contrasts, once per problem.
     """
 
     design: Design
     targets: Tensor
+    wanted: Tensor
     penalty: Tensor
     basis: Tensor
 
@@ -51,29 +54,51 @@ class Problems:
         """`targets[i]`, (n, k) probabilities, goes with `penalties[i]`."""
         by_class = filled(torch.from_numpy(np.stack(targets)).transpose(1, 2)).contiguous()
         penalty = torch.tensor(penalties, dtype=torch.float64)[:, None, None]
-        basis = torch.from_numpy(contrast_basis(by_class.shape[1]))
-        return cls(design, by_class, penalty, basis.expand(len(targets), -1, -1))
+        basis = torch.from_numpy(contrast_basis(by_class.shape[1])).expand(len(targets), -1, -1)
+        return cls(design, by_class, torch.bmm(basis.transpose(1, 2), by_class), penalty, basis)
 
     def take(self, index: Tensor) -> Problems:
         """Some of them, or one several times."""
         basis = self.basis[:1].expand(len(index), -1, -1)
-        return Problems(self.design, self.targets[index], self.penalty[index], basis)
+        return Problems(self.design, self.targets[index], self.wanted[index], self.penalty[index], basis)
 
     def zeros(self) -> Tensor:
         """v of no coefficients."""
         m, k, _ = self.targets.shape
         return torch.zeros(m, k - 1, self.design.z.shape[1] + 1, dtype=torch.float64)
 
+    def scores(self, v: Tensor) -> Tensor:
+        """(m, k - 1, n'): logits in contrasts."""
+        return product(v[..., :-1].flatten(0, 1), self.design.z.T).view(*v.shape[:2], -1) + v[..., -1:]
+
     def logits(self, v: Tensor) -> Tensor:
         """(m, k, n')."""
-        scores = product(v[..., :-1].flatten(0, 1), self.design.z.T).view(*v.shape[:2], -1)
-        return torch.bmm(self.basis, scores + v[..., -1:])
+        return torch.bmm(self.basis, self.scores(v))
+
+    def probs(self, scores: Tensor) -> Tensor:
+        """(m, k, n') of all classes; of two only (m, 1, n') of the second."""
+        return (ROOT * scores).sigmoid() if scores.shape[1] == 1 else torch.bmm(self.basis, scores).softmax(1)
+
+    def expected(self, probs: Tensor) -> Tensor:
+        """(m, k - 1, n'): probabilities in contrasts."""
+        return ROOT * (probs - 0.5) if probs.shape[1] == 1 else self.inward(probs)
+
+    def variance(self, probs: Tensor, along: Tensor) -> Tensor:
+        """(m, 1, n'): of a direction's logits, (m, k - 1, n') in contrasts, when classes are drawn by these."""
+        if probs.shape[1] == 1:
+            return 2 * (probs - probs * probs) * (along * along)
+        values = torch.bmm(self.basis, along)
+        weighted = probs * values
+        return ((weighted * values).sum(1, keepdim=True) - weighted.sum(1, keepdim=True) ** 2).clamp_min(0)
+
+    def inward(self, slopes: Tensor) -> Tensor:
+        """(m, k - 1, n'): what lies over classes (m, k, n'), in contrasts."""
+        return torch.bmm(self.basis.transpose(1, 2), slopes)
 
     def pull(self, slopes: Tensor, v: Tensor) -> Tensor:
-        """Gradient in v from the gradient (m, k, n') in the logits, penalty included."""
-        inner = torch.bmm(self.basis.transpose(1, 2), slopes)
-        back = product(inner.flatten(0, 1), self.design.z).view(*inner.shape[:2], -1)
-        intercept = inner.sum(2, keepdim=True) if self.design.intercept else torch.zeros_like(inner[..., :1])
+        """Gradient in v from the gradient (m, k - 1, n') in the scores, penalty included."""
+        back = product(slopes.flatten(0, 1), self.design.z).view(*slopes.shape[:2], -1)
+        intercept = slopes.sum(2, keepdim=True) if self.design.intercept else torch.zeros_like(slopes[..., :1])
         return torch.cat([back + self.penalty * v[..., :-1], intercept], 2)
 
     def steer(self, gradient: Tensor) -> Tensor:
@@ -88,9 +113,9 @@ class Problems:
             )
         return found
 
-    def residual(self, logits: Tensor) -> Tensor:
-        """Gradient (m, k, n') of cross-entropy in the logits."""
-        return (logits.softmax(1) - self.targets) * self.design.share
+    def gradient(self, expected: Tensor, v: Tensor) -> Tensor:
+        """Of cross-entropy, where probabilities in contrasts are these."""
+        return self.pull((expected - self.wanted) * self.design.share, v)
 
     def shrinkage(self, v: Tensor) -> Tensor:
         """(m,): the penalty's part of the objective."""
@@ -122,7 +147,7 @@ def contrast_basis(k: int) -> Floats:
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """(m, 1, 1) inner products."""
-    return (a * b).sum((1, 2), keepdim=True)
+    return torch.bmm(a.reshape(len(a), 1, -1), b.reshape(len(b), -1, 1))
 
 
 def filled(x: Tensor) -> Tensor:

@@ -189,8 +189,8 @@ def _minimise(problems: Problems) -> tuple[Tensor, Tensor, Tensor]:
     found, norms = v.clone(), torch.zeros(len(v), dtype=torch.float64)
     iterations = torch.full((len(v),), MOST_ITERATIONS)
     place = torch.arange(len(v))
-    logits = problems.logits(v)
-    gradient = problems.pull(problems.residual(logits), v)
+    scores = problems.scores(v)
+    gradient = problems.gradient(problems.expected(problems.probs(scores)), v)
     steered = problems.steer(gradient)
     history: History = []
     for iteration in range(MOST_ITERATIONS + 1):
@@ -200,19 +200,20 @@ def _minimise(problems: Problems) -> tuple[Tensor, Tensor, Tensor]:
             iterations[place[~moving]] = iteration
             kept = moving.nonzero()[:, 0]
             problems, place = problems.take(kept), place[kept]
-            v, logits, gradient, steered = v[kept], logits[kept], gradient[kept], steered[kept]
+            v, scores, gradient, steered = v[kept], scores[kept], gradient[kept], steered[kept]
             history = [(a[kept], b[kept], c[kept], d[kept]) for a, b, c, d in history]
         if not len(place):
             break
         direction = -_two_loop(gradient, steered, history)
         direction = torch.where(dot(direction, gradient) >= 0, -steered, direction)
-        along = problems.logits(direction)
-        step = _line_search(problems, v, direction, logits, along, dot(direction, gradient))
+        step, scores, expected = _line_search(problems, v, direction, scores, dot(direction, gradient))
         moved = step * direction
         v = v + moved
-        logits = problems.logits(v) if iteration % 25 == 24 else logits + step * along
+        if iteration % 25 == 24:
+            scores = problems.scores(v)
+            expected = problems.expected(problems.probs(scores))
         before = gradient, steered
-        gradient = problems.pull(problems.residual(logits), v)
+        gradient = problems.gradient(expected, v)
         steered = problems.steer(gradient)
         change = gradient - before[0]
         curvature = dot(moved, change)
@@ -241,26 +242,30 @@ def _two_loop(gradient: Tensor, steered: Tensor, history: History) -> Tensor:
 
 
 def _line_search(
-    problems: Problems, v: Tensor, direction: Tensor, logits: Tensor, along: Tensor, start: Tensor
-) -> Tensor:
-    """Newton steps for the minimum of the convex function along a direction, where it has the slope `start` at 0."""
-    weights, share = direction[..., :-1], problems.design.share
-    flat = (problems.penalty * weights * v[..., :-1]).sum((1, 2), keepdim=True)
-    bend = (problems.penalty * weights * weights).sum((1, 2), keepdim=True)
-    fixed = flat - (problems.targets * along * share).sum((1, 2), keepdim=True)
+    problems: Problems, v: Tensor, direction: Tensor, scores: Tensor, start: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Newton steps for the minimum of the convex function along a direction, where it has the slope `start` at 0.
+
+    Returns:
+        Step, the scores there and the probabilities there in contrasts.
+    """
+    along, share = problems.scores(direction), problems.design.share
+    weights, weighted = problems.penalty * direction[..., :-1], along * share
+    bend, flat = dot(weights, direction[..., :-1]), dot(weights, v[..., :-1]) - dot(weighted, problems.wanted)
     step, low, high = torch.ones_like(flat), torch.zeros_like(flat), torch.full_like(flat, torch.inf)
     for _ in range(LINE_STEPS):
-        weighted = (logits + step * along).softmax(1) * along
-        mean = weighted.sum(1, keepdim=True)
-        slope = (mean * share).sum((1, 2), keepdim=True) + fixed + step * bend
+        there = scores + step * along
+        probs = problems.probs(there)
+        expected = problems.expected(probs)
+        slope = dot(weighted, expected) + flat + step * bend
         near = slope.abs() <= 0.1 * start.abs()
         if near.all():
-            break
-        curvature = ((weighted * along).sum(1, keepdim=True) - mean**2).clamp_min(0) * share
-        second = curvature.sum((1, 2), keepdim=True) + bend
+            return step, there, expected
+        second = (problems.variance(probs, along) * share).sum((1, 2), keepdim=True) + bend
         low, high = torch.where(slope < 0, step, low), torch.where(slope > 0, step, high)
         newton = step - slope / second.clamp_min(1e-300)
         inside = (newton > low) & (newton < high)
         middle = torch.where(high.isinf(), 2 * step, (low + high) / 2)
         step = torch.where(near, step, torch.where(inside, newton, middle))
-    return step
+    there = scores + step * along
+    return step, there, problems.expected(problems.probs(there))
