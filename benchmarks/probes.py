@@ -200,7 +200,7 @@ def measure_paths(case: Case, *, rounds: int, n_alone: int) -> dict[str, Any]:
     for turn in range(rounds):
         some = [(turn * n_alone + i) % len(targets) for i in range(n_alone)]
         work: dict[str, Callable[[], list[Solution]]] = {
-            "together": lambda: design.paths(targets, [penalty] * len(targets), loss=loss),
+            "together": lambda: design.paths(targets, [penalty] * len(targets), [loss] * len(targets)),
             "alone": lambda some=some: [design.path(targets[i], penalty, loss=loss) for i in some],
         }
         order = list(work) if turn % 2 == 0 else list(work)[::-1]
@@ -306,12 +306,47 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return found
 
 
+def text_of(record: dict[str, Any], tables: Sequence[str]) -> str:
+    """What was measured so far, as markdown."""
+    medians: dict[tuple[int, int], list[float]] = {}
+    for one in record["cases"]:
+        d = int(one["shape"].split("x")[0])
+        if d in AIMS and one["ratios"]:
+            medians.setdefault((d, one["threads"]), []).append(statistics.median(one["ratios"]))
+    return "\n".join(
+        [
+            "# Many probes at once",
+            "",
+            f"`python benchmarks/probes.py{record['options']}`, {record['fits']} fits a shape, in turns: {machine()}. "
+            f"Load of the machine {min(record['load']):.1f} to {max(record['load']):.1f}, others' work included.",
+            "",
+            *(verdict(d, threads, ratios) for (d, threads), ratios in medians.items()),
+            "",
+            *tables,
+            *(path_lines(record["paths"]) if record["paths"] else []),
+        ]
+    )
+
+
+def options_of(arguments: argparse.Namespace) -> str:
+    """The options that decide what is measured, without places on this machine."""
+    parts = [f"--threads {' '.join(map(str, arguments.threads))}", f"--rounds {arguments.rounds}"]
+    parts += [f"--seconds {arguments.seconds:g}", f"--shapes {' '.join(arguments.shapes)}"]
+    return " " + " ".join([*(["--w2s PATH"] if arguments.w2s else []), *parts])
+
+
 def main(given: Sequence[str] | None = None) -> None:
     arguments = parse(given)
-    loads = [os.getloadavg()[0]]
     tables: list[str] = []
-    record: dict[str, Any] = {"machine": machine(), "fits": arguments.fits, "cases": [], "paths": {}}
-    medians: dict[tuple[int, int], list[float]] = {}
+    record: dict[str, Any] = {"machine": machine(), "options": options_of(arguments), "fits": arguments.fits}
+    record |= {"load": [os.getloadavg()[0]], "cases": [], "paths": {}}
+
+    def keep() -> None:
+        record["load"].append(os.getloadavg()[0])
+        if arguments.out:
+            arguments.out.with_suffix(".md").write_text(text_of(record, tables))
+            arguments.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+
     before = torch.get_num_threads()
     for shape in arguments.shapes:
         case, d = case_of(shape, arguments.fits), int(shape.split("x")[0])
@@ -323,37 +358,21 @@ def main(given: Sequence[str] | None = None) -> None:
                 found = measure(case, fits, rounds=rounds, seconds=arguments.seconds)
             torch.set_num_threads(before)
             best = found.best()
-            if best is not None and d in AIMS:
-                medians.setdefault((d, threads), []).append(statistics.median(found.ratios(best, case.n_problems)))
+            ratios = [] if best is None else found.ratios(best, case.n_problems)
             tables += case_lines(shape, threads, case, found)
-            each = {name: vars(one) for name, one in found.peers.items()}
-            about = {"shape": shape, "threads": threads, "rows": case.name, "best": best}
-            record["cases"].append({**about, **vars(found), "peers": each})
-            loads.append(os.getloadavg()[0])
+            about = {"shape": shape, "threads": threads, "rows": case.name, "best": best, "ratios": ratios}
+            record["cases"].append(
+                {**about, **vars(found), "peers": {name: vars(one) for name, one in found.peers.items()}}
+            )
+            keep()
             log("\n".join(case_lines(shape, threads, case, found)))
     torch.set_num_threads(1)
     for shape in arguments.paths:
         case = case_of(shape, arguments.fits)
         record["paths"][shape] = measure_paths(case, rounds=min(2, arguments.rounds), n_alone=min(3, len(case.labels)))
+        keep()
     torch.set_num_threads(before)
-    record["load"] = [min(loads), max(loads)]
-    text = "\n".join(
-        [
-            "# Many probes at once",
-            "",
-            f"`python benchmarks/probes.py`, {arguments.fits} fits a shape, in turns: {machine()}. Load of the machine "
-            f"{min(loads):.1f} to {max(loads):.1f}, others' work included.",
-            "",
-            *(verdict(d, threads, ratios) for (d, threads), ratios in medians.items()),
-            "",
-            *tables,
-            *(path_lines(record["paths"]) if record["paths"] else []),
-        ]
-    )
-    print(text)
-    if arguments.out:
-        arguments.out.with_suffix(".md").write_text(text)
-        arguments.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    print(text_of(record, tables))
 
 
 if __name__ == "__main__":

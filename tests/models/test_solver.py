@@ -386,7 +386,7 @@ def test_one_factor_serves_all_labels_of_a_penalty(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(solver, "_factor", listening)
     design, targets = Design(rows(30, 4, seed=1)), [soft(30, 3, seed=i) for i in range(4)]
     design.solve(targets, [0.1, 1.0, 0.1, 1.0])
-    design.paths(targets[:2], [0.1, 1.0], loss=Confidence())
+    design.paths(targets[:2], [0.1, 1.0], [Confidence()] * 2)
     assert sorted(told) == [0.1, 1.0]
 
 
@@ -510,10 +510,23 @@ def test_a_path_alone_and_among_others_agree(seed: int, k: int, m: int, loss: Lo
     design = Design(x)
     targets = [soft(50, k, seed=seed + i) for i in range(m)]
     penalties = [float(p) for p in 10 ** rng.uniform(-4, 1, m)]
-    together = design.paths(targets, penalties, loss=loss)
+    together = design.paths(targets, penalties, [loss] * m)
     for i in range(m):
         alone = design.path(targets[i], penalties[i], loss=loss)
         np.testing.assert_allclose(together[i].probs(x), alone.probs(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_paths_of_different_losses_side_by_side_are_those_alone(k: int) -> None:
+    """From shared starts and from different ones."""
+    x, y = rows(50, 5, seed=k), [soft(50, k, seed=i) for i in range(2)]
+    design, losses = Design(x), [Confidence(), leaning, reverse_kl, same_as_cross_entropy, five_fold]
+    targets, penalties = [y[0]] * 5 + [y[1]] * 5, [0.1] * 5 + [0.01] * 5
+    together = design.paths(targets, penalties, losses * 2)
+    assert not np.allclose(together[0].probs(x)[-1], together[1].probs(x)[-1], atol=1e-3)
+    for i, one in enumerate(together):
+        alone = design.path(targets[i], penalties[i], loss=losses[i % 5])
+        np.testing.assert_allclose(one.probs(x), alone.probs(x), atol=1e-6)
 
 
 def test_the_loss_sees_the_rows_of_one_problem_at_a_time() -> None:
@@ -523,7 +536,7 @@ def test_the_loss_sees_the_rows_of_one_problem_at_a_time() -> None:
         told.add((logits.shape, targets.shape))
         return cross_entropy(logits, targets)
 
-    Design(rows(21, 3, seed=1)).paths([soft(21, 2, seed=i) for i in range(3)], [0.1] * 3, loss=listening)
+    Design(rows(21, 3, seed=1)).paths([soft(21, 2, seed=i) for i in range(3)], [0.1] * 3, [listening] * 3)
     assert told == {((21, 2), (21, 2))}
 
 
@@ -532,10 +545,10 @@ def test_the_width_of_a_batch_changes_nothing_that_matters(k: int, monkeypatch: 
     """A memory limit of one byte leaves batches of the least width."""
     x, targets = rows(40, 6, seed=k), [soft(40, k, seed=i) for i in range(3 * LANES)]
     design, penalties = Design(x), [10.0 ** (i % 5 - 3) for i in range(3 * LANES)]
-    wide = design.solve(targets, penalties), design.paths(targets, penalties, loss=Confidence())
+    wide = design.solve(targets, penalties), design.paths(targets, penalties, [Confidence()] * len(targets))
     monkeypatch.setattr(solver, "BATCH_BYTES", 1)
     assert len(design._batches(targets)) == 3  # pyright: ignore[reportPrivateUsage]
-    narrow = design.solve(targets, penalties), design.paths(targets, penalties, loss=Confidence())
+    narrow = design.solve(targets, penalties), design.paths(targets, penalties, [Confidence()] * len(targets))
     np.testing.assert_allclose(narrow[0].probs(x), wide[0].probs(x), atol=1e-6)
     for one, other in zip(narrow[1], wide[1], strict=True):
         np.testing.assert_allclose(one.probs(x), other.probs(x), atol=1e-6)

@@ -132,11 +132,12 @@ class Design:
         return joined(found)
 
     @one_thread()
-    def paths(self, targets: Sequence[Floats], penalties: Sequence[float], *, loss: Loss) -> list[Solution]:
+    def paths(self, targets: Sequence[Floats], penalties: Sequence[float], losses: Sequence[Loss]) -> list[Solution]:
         """Follow any loss while progress rises from 0 to 1, starting from the solution of cross-entropy.
 
         SCHEDULE_STEPS full-batch steps, all rows of one problem being one logical batch. Where the gradient is below
-        tolerance nothing moves, so a loss that equals cross-entropy stays at its solution to the last bit.
+        tolerance nothing moves, so a loss that equals cross-entropy stays at its solution to the last bit. Losses that
+        start from the same labels under the same penalty share the start.
 
         Returns:
             For every problem SNAPSHOTS + 1 solutions: entry j is where the path stands at progress j / SNAPSHOTS; entry
@@ -145,10 +146,11 @@ class Design:
         found: list[Solution] = []
         for part in self._batches(targets):
             problems = Problems.of(self, targets[part], penalties[part])
-            start, gradient, iterations = _minimise(problems)
-            places = [problems.on_features(u) for u in (start, *follow(problems, start, loss))]
+            first, origin = _distinct(targets[part], penalties[part])
+            begun, gradient, iterations = (one[origin] for one in _minimise(problems.take(first)))
+            places = [problems.on_features(v) for v in (begun, *follow(problems, begun, losses[part]))]
             coefficients, intercepts = (np.stack(one, axis=1) for one in zip(*places, strict=True))
-            for i in range(len(start)):
+            for i in range(len(begun)):
                 norms = np.array([float(gradient[i]), *[np.nan] * SNAPSHOTS])
                 steps = int(iterations[i]) + np.arange(SNAPSHOTS + 1) * (SCHEDULE_STEPS // SNAPSHOTS)
                 found.append(Solution(coefficients[i], intercepts[i], norms, steps))
@@ -156,7 +158,7 @@ class Design:
 
     def path(self, targets: Floats, penalty: float, *, loss: Loss) -> Solution:
         """The one of `paths`."""
-        return self.paths([targets], [penalty], loss=loss)[0]
+        return self.paths([targets], [penalty], [loss])[0]
 
     def _batches(self, targets: Sequence[Floats]) -> list[slice]:
         """Problems in parts that need about BATCH_BYTES of memory at most."""
@@ -164,6 +166,13 @@ class Design:
         per_problem = 8 * (8 * k * n + 3 * (MEMORY + 4) * (k - 1) * (r + 1))
         width = max(1, BATCH_BYTES // (per_problem * LANES)) * LANES
         return [slice(i, i + width) for i in range(0, len(targets), width)]
+
+
+def _distinct(targets: Sequence[Floats], penalties: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Indices of problems that differ, and for every problem which of those it is."""
+    place: dict[tuple[bytes, float], int] = {}
+    origin = [place.setdefault((one.tobytes(), p), len(place)) for one, p in zip(targets, penalties, strict=True)]
+    return torch.tensor([origin.index(i) for i in range(len(place))]), torch.tensor(origin)
 
 
 def _factor(half: Tensor, penalty: float) -> Tensor:
