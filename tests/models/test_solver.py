@@ -349,14 +349,45 @@ def test_the_bound_is_reached_by_two_even_classes() -> None:
     assert (basis.T @ (np.diag(p) - np.outer(p, p)) @ basis).item() == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("shape", [(30, 6), (8, 20)])
-def test_the_rotated_rows_reproduce_the_standardised_ones(shape: tuple[int, int]) -> None:
-    """Z Q' = X, Q orthonormal, Z' Z / n diagonal."""
+@pytest.mark.parametrize("shape", [(30, 6), (8, 20), (15, 20)])
+def test_the_rows_are_the_standardised_ones_in_fewer_coordinates(shape: tuple[int, int]) -> None:
+    """Weights on the columns of z, taken back, give the same scores; with half as many rows as features z is square."""
     x = rows(*shape, seed=1)
-    basis, values, rotated = (part.numpy() for part in Design(x).rotated)
-    np.testing.assert_allclose(rotated @ basis.T, standardised(x)[0], atol=1e-9)
-    np.testing.assert_allclose(basis.T @ basis, np.eye(len(values)), atol=1e-9)
-    np.testing.assert_allclose(rotated.T @ rotated / shape[0], np.diag(values), atol=1e-9)
+    design = Design(x)
+    assert design.z.shape[1] == (shape[1] if 2 * shape[0] > shape[1] else shape[0])
+    weights = torch.from_numpy(np.random.default_rng(0).normal(size=(3, design.z.shape[1])))
+    scores = (design.z[: shape[0]] @ weights.T).numpy()
+    np.testing.assert_allclose(standardised(x)[0] @ design.unfolded(weights).numpy().T, scores, atol=1e-9)
+    np.testing.assert_allclose(design.unfolded(weights).norm(dim=1), weights.norm(dim=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(30, 6), (15, 20), (8, 20)])
+@pytest.mark.parametrize("penalty", [1e-8, 1e-4, 1.0])
+def test_the_bound_is_that_of_the_rows(shape: tuple[int, int], penalty: float) -> None:
+    """(Z'Z / 2n + penalty + a little) times what comes back is what was given; the little is below 1e-4 of Z'Z."""
+    design, n = Design(rows(*shape, seed=1)), shape[0]
+    z = design.z[:n].numpy()
+    half = z.T @ z / n / 2
+    gradient = half @ np.random.default_rng(0).normal(size=(z.shape[1], 3))
+    found = design.solve_bound(penalty, torch.from_numpy(gradient.T)).numpy().T
+    again = half @ found + penalty * found
+    np.testing.assert_allclose(again, gradient, atol=1e-3 * float(np.abs(gradient).max()))
+    assert (np.einsum("ij,ij->j", gradient, found) > 0).all()
+
+
+def test_one_factor_serves_all_labels_of_a_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    factor = solver._factor  # pyright: ignore[reportPrivateUsage]
+
+    def listening(half: Tensor, penalty: float) -> Tensor:
+        told.append(penalty)
+        return factor(half, penalty)
+
+    monkeypatch.setattr(solver, "_factor", listening)
+    design, targets = Design(rows(30, 4, seed=1)), [soft(30, 3, seed=i) for i in range(4)]
+    design.solve(targets, [0.1, 1.0, 0.1, 1.0])
+    design.paths(targets[:2], [0.1, 1.0], [Confidence()] * 2)
+    assert sorted(told) == [0.1, 1.0]
 
 
 # Other losses
@@ -479,10 +510,23 @@ def test_a_path_alone_and_among_others_agree(seed: int, k: int, m: int, loss: Lo
     design = Design(x)
     targets = [soft(50, k, seed=seed + i) for i in range(m)]
     penalties = [float(p) for p in 10 ** rng.uniform(-4, 1, m)]
-    together = design.paths(targets, penalties, loss=loss)
+    together = design.paths(targets, penalties, [loss] * m)
     for i in range(m):
         alone = design.path(targets[i], penalties[i], loss=loss)
         np.testing.assert_allclose(together[i].probs(x), alone.probs(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_paths_of_different_losses_side_by_side_are_those_alone(k: int) -> None:
+    """From shared starts and from different ones."""
+    x, y = rows(50, 5, seed=k), [soft(50, k, seed=i) for i in range(2)]
+    design, losses = Design(x), [Confidence(), leaning, reverse_kl, same_as_cross_entropy, five_fold]
+    targets, penalties = [y[0]] * 5 + [y[1]] * 5, [0.1] * 5 + [0.01] * 5
+    together = design.paths(targets, penalties, losses * 2)
+    assert not np.allclose(together[0].probs(x)[-1], together[1].probs(x)[-1], atol=1e-3)
+    for i, one in enumerate(together):
+        alone = design.path(targets[i], penalties[i], loss=losses[i % 5])
+        np.testing.assert_allclose(one.probs(x), alone.probs(x), atol=1e-6)
 
 
 def test_the_loss_sees_the_rows_of_one_problem_at_a_time() -> None:
@@ -492,7 +536,7 @@ def test_the_loss_sees_the_rows_of_one_problem_at_a_time() -> None:
         told.add((logits.shape, targets.shape))
         return cross_entropy(logits, targets)
 
-    Design(rows(21, 3, seed=1)).paths([soft(21, 2, seed=i) for i in range(3)], [0.1] * 3, loss=listening)
+    Design(rows(21, 3, seed=1)).paths([soft(21, 2, seed=i) for i in range(3)], [0.1] * 3, [listening] * 3)
     assert told == {((21, 2), (21, 2))}
 
 
@@ -501,10 +545,10 @@ def test_the_width_of_a_batch_changes_nothing_that_matters(k: int, monkeypatch: 
     """A memory limit of one byte leaves batches of the least width."""
     x, targets = rows(40, 6, seed=k), [soft(40, k, seed=i) for i in range(3 * LANES)]
     design, penalties = Design(x), [10.0 ** (i % 5 - 3) for i in range(3 * LANES)]
-    wide = design.solve(targets, penalties), design.paths(targets, penalties, loss=Confidence())
+    wide = design.solve(targets, penalties), design.paths(targets, penalties, [Confidence()] * len(targets))
     monkeypatch.setattr(solver, "BATCH_BYTES", 1)
     assert len(design._batches(targets)) == 3  # pyright: ignore[reportPrivateUsage]
-    narrow = design.solve(targets, penalties), design.paths(targets, penalties, loss=Confidence())
+    narrow = design.solve(targets, penalties), design.paths(targets, penalties, [Confidence()] * len(targets))
     np.testing.assert_allclose(narrow[0].probs(x), wide[0].probs(x), atol=1e-6)
     for one, other in zip(narrow[1], wide[1], strict=True):
         np.testing.assert_allclose(one.probs(x), other.probs(x), atol=1e-6)

@@ -22,6 +22,7 @@ from oversight.models.checkpoint import from_directory
 from oversight.models.finetune.recipe import Full, LpFt
 from oversight.models.finetune.student import FineTuned
 from oversight.models.probe import Probe
+from oversight.models.solver import Design
 from oversight.reports.result import Result
 from oversight.runs.store import DirectoryStore, MemoryStore, Outcome
 from oversight.studies.weak_to_strong import Arm, Setup, arms_of, plan_study, run_study, seeds_of
@@ -146,6 +147,23 @@ def test_a_study_has_the_same_bits_whatever_the_threads(
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1]
+
+
+def test_paths_of_all_losses_are_one_batch(
+    word_task: Task, network: Path, probe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    paths = Design.paths
+
+    def listening(self: Design, targets: Any, penalties: Any, losses: Any) -> Any:
+        told.append(len(losses))
+        return paths(self, targets, penalties, losses)
+
+    monkeypatch.setattr(Design, "paths", listening)
+    methods = [(name, METHODS[name]) for name in ("naive", "confidence", "surer")]
+    arms = arms_of([(Flipped(0.3, 0.8),), (Flipped(0.1, 0.8),)], [probe(network)], methods)
+    run_study(Setup(task=word_task, arms=arms, seeds=seeds_of(1)))
+    assert told == [4]
 
 
 @dataclass(frozen=True)

@@ -170,18 +170,18 @@ _BANK: ContextVar[_Bank | None] = ContextVar("bank", default=None)
 
 
 def _solve(requests: Sequence[Request]) -> list[Solution]:
-    """Those at the same place under the same loss in one batch."""
+    """Those at the same place in one batch if they want solutions, in another if they want paths, of any losses."""
     batches: dict[Hashable, list[int]] = {}
     for i, one in enumerate(requests):
-        batches.setdefault((one.place.key, _loss_key(one.loss), one.targets.shape[1]), []).append(i)
+        batches.setdefault((one.place.key, one.loss is cross_entropy, one.targets.shape[1]), []).append(i)
     found: dict[int, Solution] = {}
     for batch in batches.values():
         some = [requests[i] for i in batch]
-        design, loss = designs.at(some[0].place), some[0].loss
+        design = designs.at(some[0].place)
         targets = [one.targets for one in some for _ in one.penalties]
         penalties = [penalty for one in some for penalty in one.penalties]
-        if loss is not cross_entropy:
-            answers = design.paths(targets, penalties, loss=loss)
+        if some[0].loss is not cross_entropy:
+            answers = design.paths(targets, penalties, [one.loss for one in some])
         else:
             answers = design.solve(targets, penalties).split([len(one.penalties) for one in some])
         found |= zip(batch, answers, strict=True)

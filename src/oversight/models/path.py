@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 SCHEDULE_STEPS, SNAPSHOTS = 100, 20
 
 
-def follow(problems: Problems, u: Tensor, loss: Loss) -> list[Tensor]:
-    """Accelerated steps of length 1 on a loss that changes with progress; where they stand SNAPSHOTS times.
+def follow(problems: Problems, u: Tensor, losses: Sequence[Loss]) -> list[Tensor]:
+    """Accelerated steps of length 1, every problem on its own loss, which changes with progress: SNAPSHOTS places.
 
     Length 1 is safe where the loss is cross-entropy to some target distribution, whatever that target may depend on:
     its curvature is bounded by the scaling. Any other loss is checked: a step that would end above where the path
     stands is not taken and momentum is dropped; without momentum, steps are half as long from then on.
     """
-    applied = _Applied.of(problems, loss)
+    applied = _Applied.of(problems, losses)
     length, age = u.new_ones(len(u), 1, 1), u.new_zeros(len(u), 1, 1)
     previous = u
     found: list[Tensor] = []
@@ -32,9 +33,10 @@ def follow(problems: Problems, u: Tensor, loss: Loss) -> list[Tensor]:
         progress = (t + 1) / SCHEDULE_STEPS
         ahead = u + age / (age + 3) * (u - previous)
         values, slopes, bounded = applied.slopes(ahead, progress)
-        gradient = problems.pull(slopes, ahead)
-        moving = dot(gradient, gradient).sqrt() > 2 * TOLERANCE
-        proposed = ahead - length * gradient
+        gradient = problems.pull(problems.inward(slopes), ahead)
+        step = problems.steer(gradient)
+        moving = dot(gradient, step).sqrt() > 2 * TOLERANCE
+        proposed = ahead - length * step
         taken = moving & bounded[:, None, None]
         unsure = (moving & ~taken)[:, 0, 0].nonzero()[:, 0]
         if len(unsure):
@@ -52,27 +54,30 @@ def follow(problems: Problems, u: Tensor, loss: Loss) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class _Applied:
-    """A loss applied to each problem by itself.
+    """To each problem its loss, by itself.
 
     Attributes:
         targets: (m, n, k), as a loss reads them.
     """
 
     problems: Problems
-    loss: Loss
+    losses: Sequence[Loss]
     targets: Tensor
 
     @classmethod
-    def of(cls, problems: Problems, loss: Loss) -> _Applied:
+    def of(cls, problems: Problems, losses: Sequence[Loss]) -> _Applied:
         """To these problems."""
-        return cls(problems, loss, _by_row(problems.targets, problems.design))
+        return cls(problems, losses, _by_row(problems.targets, problems.design))
 
     def values(self, u: Tensor, which: Tensor, progress: float) -> Tensor:
         """The objective where the problems `which` stand."""
         problems = self.problems.take(which)
         logits = _by_row(problems.logits(u), problems.design)
-        data = [self.loss(one, self.targets[i], progress=progress) for one, i in zip(logits, which, strict=True)]
-        return torch.stack(data).detach() + problems.penalty(u)
+        data = [
+            self.losses[i](one, self.targets[i], progress=progress)
+            for one, i in zip(logits, which.tolist(), strict=True)
+        ]
+        return torch.stack(data).detach() + problems.shrinkage(u)
 
     def slopes(self, u: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
         """Objective (m,), its gradient (m, k, n') in the logits, and where the loss is cross-entropy to a distribution
@@ -80,7 +85,9 @@ class _Applied:
         design = self.problems.design
         logits = self.problems.logits(u)
         leaves = [one.requires_grad_(True) for one in _by_row(logits, design)]
-        data = [self.loss(one, own, progress=progress) for one, own in zip(leaves, self.targets, strict=True)]
+        data = [
+            loss(one, own, progress=progress) for loss, one, own in zip(self.losses, leaves, self.targets, strict=True)
+        ]
         by_row = torch.stack(torch.autograd.grad(data, leaves))
         found, n = torch.stack(data).detach(), by_row.shape[1]
         slopes = filled(by_row.transpose(1, 2))
@@ -89,9 +96,9 @@ class _Applied:
         nats = -(target * log_probs).sum(1)[:, :n].mean(1)
         bounded = (target > -1e-9).all(2).all(1) & ((target.sum(1) - 1).abs() < 1e-9).all(1)
         bounded &= (nats - found).abs() <= 1e-9 * found.abs().clamp_min(1.0)
-        return found + self.problems.penalty(u), slopes, bounded
+        return found + self.problems.shrinkage(u), slopes, bounded
 
 
 def _by_row(x: Tensor, design: Design) -> Tensor:
     """(m, k, n') as (m, n, k)."""
-    return x[..., : len(design.rotated[2])].transpose(1, 2).contiguous()
+    return x[..., : design.n].transpose(1, 2).contiguous()

@@ -1,10 +1,10 @@
 """Many softmax regressions on the same rows at once: exact for cross-entropy, a short schedule for any other loss.
 
-One problem is a pair (labels, penalty); all share the rows X, hence one eigendecomposition of X'X.
+One problem is a pair (labels, penalty); all share the rows X, hence X'X, and those of one penalty its factor.
 
     minimise over W (d, k), b (k):   sum_i w_i CE(y_i, softmax(x_i W + b)) + penalty / 2 ||W||^2,      sum_i w_i = 1
 
-In the coordinates of `models.problems` no direction has a curvature above 1, and L-BFGS starts from the identity.
+L-BFGS starts from the bound on the curvature in `models.problems`, in whose coordinates no curvature is above 1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from oversight.tasks.task import Floats, Ints
 MOST_ITERATIONS = 2000
 MEMORY = 12
 LINE_STEPS = 8
-RANK_FLOOR = 1e-12
+ROUNDING = 1e-6
 BATCH_BYTES = 1 << 28
 
 
@@ -71,7 +71,7 @@ def joined(solutions: Sequence[Solution]) -> Solution:
 
 
 class Design:
-    """Rows of one fit, standardised and rotated once, for any number of problems.
+    """Rows of one fit, standardised once, for any number of problems.
 
     Args:
         x: (n, d) features.
@@ -79,30 +79,47 @@ class Design:
         intercept: without it nothing is centred either (preference pairs: swapping the two texts swaps the classes).
 
     Attributes:
-        rotated: basis Q (d, r), eigenvalues (r,) of X' diag(share) X and Z = X Q (n, r); r is the rank.
-        z: (n', r) the same Z, n filled up to a multiple of LANES by zeros.
+        n: rows.
+        z: (n', r) those rows in r coordinates, filled up to a multiple of LANES by zeros. r is d or, where 2n <= d, n.
         share: (n',) weights that sum to 1; 0 for rows that fill up.
     """
 
     @one_thread()
     def __init__(self, x: Floats, *, weights: Floats | None = None, intercept: bool = True) -> None:
-        n = len(x)
-        share = np.full(n, 1 / n) if weights is None else weights / weights.sum()
+        self.n = len(x)
+        share = np.full(len(x), 1 / len(x)) if weights is None else weights / weights.sum()
         self.intercept = intercept
         self.mean = share @ x if intercept else np.zeros(x.shape[1])
         centred = x - self.mean
         spread = np.sqrt(np.maximum(share @ centred**2, 0))
         self.scale = np.where(spread > 1e-9 * max(1.0, float(np.abs(x).max(initial=0))), spread, np.inf)
         self.share = filled(torch.from_numpy(share))
-        standard = torch.from_numpy(centred / self.scale)
-        basis, values = _eigenbasis(standard, self.share[:n])
-        self.z = filled((standard @ basis).T).T.contiguous()
-        self.rotated = basis, values, self.z[:n]
+        standard, self._basis = torch.from_numpy(centred / self.scale), None
+        if 2 * len(x) <= x.shape[1]:
+            self._basis, triangle = torch.linalg.qr(standard.T)
+            standard = triangle.T
+        self.z = filled(standard.T).T.contiguous()
+        rooted = self.z.float() * self.share.float().sqrt()[:, None]
+        self._half = rooted.T @ rooted / 2
+        self._factors: dict[float, Tensor] = {}
 
     @property
     def nbytes(self) -> int:
         """What it holds."""
-        return self.z.nbytes + self.rotated[0].nbytes
+        held = (self.z, self._half, *self._factors.values(), *([] if self._basis is None else [self._basis]))
+        return sum(one.nbytes for one in held)
+
+    def unfolded(self, weights: Tensor) -> Tensor:
+        """Weights (m, d) on the standardised features from those (m, r) on the columns of z."""
+        return weights if self._basis is None else product(weights, self._basis.T)
+
+    def solve_bound(self, penalty: float, gradient: Tensor) -> Tensor:
+        """(m, r): (Z' diag(share) Z / 2 + penalty)^-1 of each row of gradient (m, r), to single precision."""
+        if penalty not in self._factors:
+            self._factors[penalty] = _factor(self._half, penalty)
+        factor, columns = self._factors[penalty], filled(gradient.float().T).T.contiguous().T
+        halfway = torch.linalg.solve_triangular(factor, columns, upper=False)
+        return torch.linalg.solve_triangular(factor.T, halfway, upper=True).T[: len(gradient)].double()
 
     @one_thread()
     def solve(self, targets: Sequence[Floats], penalties: Sequence[float]) -> Solution:
@@ -110,16 +127,17 @@ class Design:
         found: list[Solution] = []
         for part in self._batches(targets):
             problems = Problems.of(self, targets[part], penalties[part])
-            u, gradient, iterations = _minimise(problems)
-            found.append(Solution(*problems.on_features(u), gradient.numpy(), iterations.numpy()))
+            v, gradient, iterations = _minimise(problems)
+            found.append(Solution(*problems.on_features(v), gradient.numpy(), iterations.numpy()))
         return joined(found)
 
     @one_thread()
-    def paths(self, targets: Sequence[Floats], penalties: Sequence[float], *, loss: Loss) -> list[Solution]:
+    def paths(self, targets: Sequence[Floats], penalties: Sequence[float], losses: Sequence[Loss]) -> list[Solution]:
         """Follow any loss while progress rises from 0 to 1, starting from the solution of cross-entropy.
 
         SCHEDULE_STEPS full-batch steps, all rows of one problem being one logical batch. Where the gradient is below
-        tolerance nothing moves, so a loss that equals cross-entropy stays at its solution to the last bit.
+        tolerance nothing moves, so a loss that equals cross-entropy stays at its solution to the last bit. Losses that
+        start from the same labels under the same penalty share the start.
 
         Returns:
             For every problem SNAPSHOTS + 1 solutions: entry j is where the path stands at progress j / SNAPSHOTS; entry
@@ -128,10 +146,11 @@ class Design:
         found: list[Solution] = []
         for part in self._batches(targets):
             problems = Problems.of(self, targets[part], penalties[part])
-            start, gradient, iterations = _minimise(problems)
-            places = [problems.on_features(u) for u in (start, *follow(problems, start, loss))]
+            first, origin = _distinct(targets[part], penalties[part])
+            begun, gradient, iterations = (one[origin] for one in _minimise(problems.take(first)))
+            places = [problems.on_features(v) for v in (begun, *follow(problems, begun, losses[part]))]
             coefficients, intercepts = (np.stack(one, axis=1) for one in zip(*places, strict=True))
-            for i in range(len(start)):
+            for i in range(len(begun)):
                 norms = np.array([float(gradient[i]), *[np.nan] * SNAPSHOTS])
                 steps = int(iterations[i]) + np.arange(SNAPSHOTS + 1) * (SCHEDULE_STEPS // SNAPSHOTS)
                 found.append(Solution(coefficients[i], intercepts[i], norms, steps))
@@ -139,108 +158,123 @@ class Design:
 
     def path(self, targets: Floats, penalty: float, *, loss: Loss) -> Solution:
         """The one of `paths`."""
-        return self.paths([targets], [penalty], loss=loss)[0]
+        return self.paths([targets], [penalty], [loss])[0]
 
     def _batches(self, targets: Sequence[Floats]) -> list[slice]:
         """Problems in parts that need about BATCH_BYTES of memory at most."""
         k, (n, r) = targets[0].shape[1], self.z.shape
-        per_problem = 8 * (8 * k * n + 2 * (MEMORY + 4) * (k - 1) * (r + 1))
+        per_problem = 8 * (8 * k * n + 3 * (MEMORY + 4) * (k - 1) * (r + 1))
         width = max(1, BATCH_BYTES // (per_problem * LANES)) * LANES
         return [slice(i, i + width) for i in range(0, len(targets), width)]
 
 
-def _eigenbasis(x: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Directions (d, r) and values (r,) above zero of X' diag(share) X."""
-    rooted = x * share.sqrt()[:, None]
-    if x.shape[1] <= len(x):
-        values, basis = torch.linalg.eigh(rooted.T @ rooted)
-    else:
-        values, left = torch.linalg.eigh(rooted @ rooted.T)
-        basis = rooted.T @ (left / values.clamp_min(RANK_FLOOR).sqrt())
-    kept = values > RANK_FLOOR * values.max().clamp_min(1.0)
-    return basis[:, kept].contiguous(), values[kept]
+def _distinct(targets: Sequence[Floats], penalties: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Indices of problems that differ, and for every problem which of those it is."""
+    place: dict[tuple[bytes, float], int] = {}
+    origin = [place.setdefault((one.tobytes(), p), len(place)) for one, p in zip(targets, penalties, strict=True)]
+    return torch.tensor([origin.index(i) for i in range(len(place))]), torch.tensor(origin)
 
 
-History = list[tuple[Tensor, Tensor, Tensor]]
+def _factor(half: Tensor, penalty: float) -> Tensor:
+    """Cholesky factor of half + penalty, and of a little more where rounding asks for it: it remains a bound."""
+    more = ROUNDING * float(torch.linalg.matrix_norm(half))
+    while True:
+        factor, failed = torch.linalg.cholesky_ex(half + (penalty + more) * torch.eye(len(half)))
+        if not failed:
+            return factor
+        more *= 10
+
+
+History = list[tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
 def _minimise(problems: Problems) -> tuple[Tensor, Tensor, Tensor]:
     """L-BFGS with an exact line search, all problems in step; those that are done leave the batch.
 
     Returns:
-        u, and for every problem the norm of the gradient and the number of iterations.
+        v, and for every problem the norm of the gradient and the number of iterations.
     """
-    u = problems.zeros()
-    found, norms = u.clone(), torch.zeros(len(u), dtype=torch.float64)
-    iterations = torch.full((len(u),), MOST_ITERATIONS)
-    place = torch.arange(len(u))
-    logits = problems.logits(u)
-    gradient = problems.pull(problems.residual(logits), u)
+    v = problems.zeros()
+    found, norms = v.clone(), torch.zeros(len(v), dtype=torch.float64)
+    iterations = torch.full((len(v),), MOST_ITERATIONS)
+    place = torch.arange(len(v))
+    scores = problems.scores(v)
+    gradient = problems.gradient(problems.expected(problems.probs(scores)), v)
+    steered = problems.steer(gradient)
     history: History = []
     for iteration in range(MOST_ITERATIONS + 1):
-        found[place], norms[place] = u, dot(gradient, gradient).sqrt()[:, 0, 0]
+        found[place], norms[place] = v, dot(gradient, steered).clamp_min(0).sqrt()[:, 0, 0]
         moving = norms[place] > TOLERANCE
         if not moving.all():
             iterations[place[~moving]] = iteration
             kept = moving.nonzero()[:, 0]
             problems, place = problems.take(kept), place[kept]
-            u, logits, gradient = u[kept], logits[kept], gradient[kept]
-            history = [(moved[kept], change[kept], inverse[kept]) for moved, change, inverse in history]
+            v, scores, gradient, steered = v[kept], scores[kept], gradient[kept], steered[kept]
+            history = [(a[kept], b[kept], c[kept], d[kept]) for a, b, c, d in history]
         if not len(place):
             break
-        direction = -_two_loop(gradient, history)
-        direction = torch.where(dot(direction, gradient) >= 0, -gradient, direction)
-        along = problems.logits(direction)
-        step = _line_search(problems, u, direction, logits, along, dot(direction, gradient))
-        u = u + step * direction
-        logits = problems.logits(u) if iteration % 25 == 24 else logits + step * along
-        change = problems.pull(problems.residual(logits), u) - gradient
-        gradient = gradient + change
+        direction = -_two_loop(gradient, steered, history)
+        direction = torch.where(dot(direction, gradient) >= 0, -steered, direction)
+        step, scores, expected = _line_search(problems, v, direction, scores, dot(direction, gradient))
         moved = step * direction
+        v = v + moved
+        if iteration % 25 == 24:
+            scores = problems.scores(v)
+            expected = problems.expected(problems.probs(scores))
+        before = gradient, steered
+        gradient = problems.gradient(expected, v)
+        steered = problems.steer(gradient)
+        change = gradient - before[0]
         curvature = dot(moved, change)
-        history.append((moved, change, torch.where(curvature > 1e-300, 1 / curvature.clamp_min(1e-300), 0.0)))
+        inverse = torch.where(curvature > 1e-300, 1 / curvature.clamp_min(1e-300), 0.0)
+        history.append((moved, change, steered - before[1], inverse))
         del history[:-MEMORY]
     return found, norms, iterations
 
 
-def _two_loop(gradient: Tensor, history: History) -> Tensor:
-    """Inverse Hessian times gradient (Nocedal and Wright, algorithm 7.4)."""
-    q = gradient.clone()
+def _two_loop(gradient: Tensor, steered: Tensor, history: History) -> Tensor:
+    """Inverse Hessian times gradient (Nocedal and Wright, algorithm 7.4), starting from the bound that steers."""
+    q, r = gradient.clone(), steered.clone()
     factors: list[Tensor] = []
-    for moved, change, inverse in reversed(history):
+    for moved, change, turned, inverse in reversed(history):
         factor = inverse * dot(moved, q)
         q -= factor * change
+        r -= factor * turned
         factors.append(factor)
     if history:
-        moved, change, _ = history[-1]
-        squared = dot(change, change)
-        q *= torch.where(squared > 1e-300, dot(moved, change) / squared.clamp_min(1e-300), 1.0)
-    for (moved, change, inverse), factor in zip(history, reversed(factors), strict=True):
-        q += (factor - inverse * dot(change, q)) * moved
-    return q
+        moved, change, turned, _ = history[-1]
+        squared = dot(change, turned)
+        r *= torch.where(squared > 1e-300, dot(moved, change) / squared.clamp_min(1e-300), 1.0)
+    for (moved, change, _, inverse), factor in zip(history, reversed(factors), strict=True):
+        r += (factor - inverse * dot(change, r)) * moved
+    return r
 
 
 def _line_search(
-    problems: Problems, u: Tensor, direction: Tensor, logits: Tensor, along: Tensor, start: Tensor
-) -> Tensor:
-    """Newton steps for the minimum of the convex function along a direction, where it has the slope `start` at 0."""
-    weights, share = direction[..., :-1], problems.design.share
-    flat = (problems.ridge * weights * u[..., :-1]).sum((1, 2), keepdim=True)
-    bend = (problems.ridge * weights * weights).sum((1, 2), keepdim=True)
-    fixed = flat - (problems.targets * along * share).sum((1, 2), keepdim=True)
+    problems: Problems, v: Tensor, direction: Tensor, scores: Tensor, start: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Newton steps for the minimum of the convex function along a direction, where it has the slope `start` at 0.
+
+    Returns:
+        Step, the scores there and the probabilities there in contrasts.
+    """
+    along, share = problems.scores(direction), problems.design.share
+    weights, weighted = problems.penalty * direction[..., :-1], along * share
+    bend, flat = dot(weights, direction[..., :-1]), dot(weights, v[..., :-1]) - dot(weighted, problems.wanted)
     step, low, high = torch.ones_like(flat), torch.zeros_like(flat), torch.full_like(flat, torch.inf)
     for _ in range(LINE_STEPS):
-        weighted = (logits + step * along).softmax(1) * along
-        mean = weighted.sum(1, keepdim=True)
-        slope = (mean * share).sum((1, 2), keepdim=True) + fixed + step * bend
+        there = scores + step * along
+        probs = problems.probs(there)
+        expected = problems.expected(probs)
+        slope = dot(weighted, expected) + flat + step * bend
         near = slope.abs() <= 0.1 * start.abs()
         if near.all():
-            break
-        curvature = ((weighted * along).sum(1, keepdim=True) - mean**2).clamp_min(0) * share
-        second = curvature.sum((1, 2), keepdim=True) + bend
+            return step, there, expected
+        second = (problems.variance(probs, along) * share).sum((1, 2), keepdim=True) + bend
         low, high = torch.where(slope < 0, step, low), torch.where(slope > 0, step, high)
         newton = step - slope / second.clamp_min(1e-300)
         inside = (newton > low) & (newton < high)
         middle = torch.where(high.isinf(), 2 * step, (low + high) / 2)
         step = torch.where(near, step, torch.where(inside, newton, middle))
-    return step
+    there = scores + step * along
+    return step, there, problems.expected(problems.probs(there))
