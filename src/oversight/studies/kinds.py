@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -81,7 +82,7 @@ def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: P
         lessons.append(partial(_teach, job, data, truth, tests, given[n_labels:], _part(tick, i, len(jobs))))
     read = inputs[0][len(inputs[0]) - len(jobs[0].reads) :]
     with using(_bank(jobs[0].reads, read)):
-        return together(lessons)
+        return [replace(one.result, seconds=one.seconds) for one in together(lessons)]
 
 
 def same_students(step: Step) -> Hashable:
