@@ -9,6 +9,6 @@ def inside(name: str, value: float, low: float, high: float, *, open_low: bool =
     Raises:
         ValueError: the setting, its value and the range.
     """
-    if not (low < value if open_low else low <= value) or not value <= high:
+    if not isinstance(value, int | float) or not (low < value if open_low else low <= value) or not value <= high:
         bracket = "(" if open_low else "["
         raise ValueError(f"{name}: found {value}, expected a number in {bracket}{low:g}, {high:g}]")
