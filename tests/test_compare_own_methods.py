@@ -21,7 +21,7 @@ from oversight.resolve.compare import Asked, load_comparison
 from oversight.resolve.methods import load_method, trials_of
 from oversight.studies.tuning import BY_HAND, described, exploratory
 
-OWN = '''
+OWN = """
 from dataclasses import dataclass
 from oversight.methods.method import Needs
 from oversight.models.student import cross_entropy
@@ -72,7 +72,7 @@ class Greedy:
 
     def train(self, student, data, truth, *, seed):
         return None
-'''
+"""
 
 
 @pytest.fixture
@@ -85,7 +85,8 @@ def files(place: Path, planted_rows: Callable[..., Any], write_lines: Callable[.
 
 def asked(*methods: str, **changes: Any) -> Asked:
     words: dict[str, Any] = {"tasks": ("apples.jsonl",), "development": ("pears.jsonl",), "seeds": 2}
-    return Asked(**{**words, "weak": "bow", "strong": "bow", "methods": methods, **changes})
+    words |= {"weak": "bow", "strong": "bow", "methods": methods, **changes}
+    return Asked(**words)
 
 
 # What a file holds
@@ -94,7 +95,10 @@ def asked(*methods: str, **changes: Any) -> Asked:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("short", r"method own.py:short: got an unexpected keyword argument 'progress'; expected .*logits, targets, pro"),
+        (
+            "short",
+            r"method own.py:short: got an unexpected keyword argument 'progress'; expected .*logits, targets, pro",
+        ),
         ("Silent", "method own.py:Silent: found no `needs` that is a `Needs`"),
         ("Greedy", r"method own.py:Greedy: missing a required argument: 'truth'; expected .*\(student, data, seed\)"),
         ("Needs2", "unknown name in own.py 'Needs2': known: mine, short, Tried"),
@@ -227,14 +231,30 @@ def test_a_file_that_was_edited_after_a_version_of_it_was_scored_is_exploratory(
 
 def test_a_chain_is_given_its_students_in_every_command(files: Path, oversight: Callable[..., Any]) -> None:
     """The words that the refusal of a chain without students tells one to say."""
-    words = ("--weak", "bow", "--strong", "bow", "--seeds", "1", "--set", "bootstrap.through=bow", "--dry-run", "--json")
+    words = (
+        "--weak",
+        "bow",
+        "--strong",
+        "bow",
+        "--seeds",
+        "1",
+        "--set",
+        "bootstrap.through=bow",
+        "--dry-run",
+        "--json",
+    )
     said = oversight("compare", "apples.jsonl", "--methods", "bootstrap", *words)
     assert said.code == 0 and said.json["methods"] == ["naive", "bootstrap"], said.err
     assert oversight("w2s", "apples.jsonl", "--method", "bootstrap", *words).code == 0
 
 
 def test_own_methods_run_in_a_sweep(files: Path, oversight: Callable[..., Any]) -> None:
-    plan = {"tasks": ["apples.jsonl"], "supervisors": ["bow"], "students": ["bow"], "methods": ["naive", "own.py:Tried"]}
+    plan = {
+        "tasks": ["apples.jsonl"],
+        "supervisors": ["bow"],
+        "students": ["bow"],
+        "methods": ["naive", "own.py:Tried"],
+    }
     (files / "plan.toml").write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in plan.items()))
     said = oversight("sweep", "plan.toml", "--json")
     assert said.code == 0, said.err
