@@ -41,8 +41,9 @@ def notes(board: Leaderboard) -> list[str]:
     """What has to be known to read them; one line each."""
     n_families = len({one.family for one in board.tasks})
     told = [
-        f"{board.weak_model} -> {board.strong_model} ({board.train}), {board.seeds} seeds, {len(board.tasks)} tasks in "
-        f"{n_families} families; every method has the same rows, supervisors, seeds and ceilings",
+        f"{board.weak_model} -> {board.strong_model} ({board.train}), "
+        f"{_n(board.seeds, 'seed')}, "
+        f"{_n(len(board.tasks), 'task')} in {_n(n_families, 'family')}; every method has the same rows, supervisors, seeds and ceilings",
         f"gain: mean over families of student - {board.reference}; intervals {board.correction}; 'better' and 'worse' "
         "only where the interval says so; rank: places that the intervals of all pairs allow",
         "pooled PGR: sum of gains over the supervisor / sum of gaps, over families, every task included; median PGR: "
@@ -59,6 +60,12 @@ def notes(board: Leaderboard) -> list[str]:
     told += [f"baseline not applicable: {name}: {why}" for name, why in missing_baselines(board)]
     told += [f"{one.name}: {warning}" for one in board.tasks for warning in one.warnings]
     return [clean(one) for one in told]
+
+
+def _n(count: int, what: str) -> str:
+    """`1 task`, `2 tasks`, `2 families`."""
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"
 
 
 def _undefined(board: Leaderboard) -> str:
