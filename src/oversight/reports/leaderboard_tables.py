@@ -43,7 +43,8 @@ def notes(board: Leaderboard) -> list[str]:
     told = [
         f"{board.weak_model} -> {board.strong_model} ({board.train}), "
         f"{_n(board.seeds, 'seed')}, "
-        f"{_n(len(board.tasks), 'task')} in {_n(n_families, 'family')}; every method has the same rows, supervisors, seeds and ceilings",
+        f"{_n(len(board.tasks), 'task')} in {_n(n_families, 'family')}; "
+        "every method has the same rows, supervisors, seeds and ceilings",
         f"gain: mean over families of student - {board.reference}; intervals {board.correction}; 'better' and 'worse' "
         "only where the interval says so; rank: places that the intervals of all pairs allow",
         "pooled PGR: sum of gains over the supervisor / sum of gaps, over families, every task included; median PGR: "

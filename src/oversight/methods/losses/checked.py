@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def inside(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
+def inside(name: str, value: object, low: float, high: float, *, open_low: bool = False) -> None:
     """Refuse a setting that is not in [low, high], or in (low, high].
 
     Raises:
