@@ -121,7 +121,9 @@ def single_hits(drawn: Pairs, s: int, sample: Sample) -> dict[str, Floats]:
     value, widths = m.p[..., 0], squared_widths(m)[..., 0, 0]
     truth = np.array([c.difference for c in CELLS]) if s > 1 else drawn.expected[:, :, 0]
     half, away = np.sqrt(widths.max(axis=-1)), np.abs(value - truth)
-    found = {"coverage": away <= half, "better": value > half, "rows_only": away <= np.sqrt(widths[..., 0])}
+    better, covered = value > half, away <= half
+    found = {"coverage": covered, "better": better, "better_and_covered": better & covered}
+    found["rows_only"] = away <= np.sqrt(widths[..., 0])
     if s > 1:
         found["seeds_only"] = away <= stdtrit(s - 1, UPPER) * np.sqrt(m.V_seed[..., 0, 0])
     return {name: one.astype(np.float64) for name, one in found.items()} | {"width": 2 * half}

@@ -8,12 +8,12 @@ import json
 import os
 import re
 import time
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from reading_pages import NEVER, Page, numbers_of
 from synthetic_results import HOSTILE, METRICS, WITHIN_NOISE, about, fit, ladder, one, rows_of, study, tuned
 
 from oversight.errors import InputError, StepError
@@ -22,45 +22,6 @@ from oversight.reports.exports import write
 from oversight.reports.html import as_fragment, as_page
 from oversight.reports.result import ROLES, Result, TestRows
 from oversight.reports.words import main_estimates, number, shown, value_of
-
-VOID = {"meta", "br", "path", "use"}
-NEVER = re.compile(r"\b(nan|None|inf|NaN)\b")
-
-
-class Page(HTMLParser):
-    """Checks that tags balance and collects what the tests ask about."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open and self.open.pop() == tag, tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def hostile() -> Result:
@@ -153,16 +114,6 @@ def test_text_of_the_user_stays_text() -> None:
     assert len(page.all("style")) == 1 and not page.all("i") and not page.all("b")
     assert page.text.count('<script>alert("x")</script>') > 10
     PAGES["hostile"].encode("utf-8")
-
-
-def numbers_of(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], float]]:
-    """All numbers of a JSON object with their paths; tried settings are only counted, learning curves only drawn."""
-    if isinstance(tree, dict):
-        shown = [(key, value) for key, value in tree.items() if key not in ("tried", "curve")]
-        return [found for key, value in shown for found in numbers_of(value, (*path, key))]
-    if isinstance(tree, list | tuple):
-        return [found for i, value in enumerate(tree) for found in numbers_of(value, (*path, str(i)))]
-    return [(path, tree)] if isinstance(tree, int | float) and not isinstance(tree, bool) else []
 
 
 @pytest.mark.parametrize("which", ["one", "undefined", "18 studies", "two tasks", "one seed", "fine-tuned"])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from statistics import median
 
 import numpy as np
 import pytest
+from reading_pages import Tables
 from synthetic_results import WITHIN_NOISE, about, estimate, ladder, one, rows_of, study
 
 from oversight.errors import StepError
@@ -16,38 +16,6 @@ from oversight.reports.overview import counts, glance, sheet_blocks
 from oversight.reports.result import Result, Study, TestRows
 from oversight.reports.sections import OPEN_STUDIES, disagreements
 from oversight.reports.words import interval, shown, value_of
-
-
-class Tables(HTMLParser):
-    """Every table as rows of cells (text, class), by caption; and which tags each word stands in."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: dict[str, list[list[tuple[str, str]]]] = {}
-        self.rows: list[list[tuple[str, str]]] = []
-        self.caption, self.words, self.inside = "", "", ""
-        self.kind = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "table":
-            self.rows = []
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("th", "td", "caption"):
-            self.words, self.kind = "", dict(attrs).get("class") or ""
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-    def handle_endtag(self, tag: str) -> None:
-        text = " ".join(self.words.split())
-        if tag in ("th", "td"):
-            self.rows[-1].append((text, self.kind))
-        if tag == "caption":
-            self.caption = text
-        if tag == "table":
-            self.found[self.caption] = self.rows
 
 
 def many(*, tasks: int = 1, seed: int = 0) -> Result:

@@ -74,11 +74,13 @@ class Reader:
         labels = labels.on(rows)
         kept = np.flatnonzero(labels.answered)
         rows, labels = rows.take(kept), labels.on(rows.take(kept))
+        weights = None if weights is None else weights[kept]
         if validation is None:
             kept, held = hold_out(rows, labels.probs.argmax(1), seed=seed.split)
             rows, validation = rows.take(kept), Validation(rows=rows.take(held), labels=labels)
+            weights = None if weights is None else weights[kept]
         m = len(self.penalties)
-        solved = Design(numbers(rows, self.n_read)).solve([labels.on(rows).probs] * m, self.penalties)
+        solved = Design(numbers(rows, self.n_read), weights=weights).solve([labels.on(rows).probs] * m, self.penalties)
         seen = validation.labels.on(validation.rows)
         probs = solved.probs(numbers(validation.rows, self.n_read))[:, seen.answered]
         losses = -(seen.probs[seen.answered] * np.log(np.maximum(probs, 1e-300))).sum(2).mean(1)

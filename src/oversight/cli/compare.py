@@ -67,7 +67,7 @@ def compare(
         weak=weak,
         strong=strong,
         methods=(*methods.split(","), *(method or [])),
-        train=_trains(train, weak_train, strong_train, weak=weak, strong=strong),
+        train=trains_of_networks(train, weak_train, strong_train, weak=weak, strong=strong),
         seeds=seeds,
         settings=by_role,
         method_settings=by_method,
@@ -89,7 +89,10 @@ def compare(
         typer.echo(f"Report: {report}", err=as_json)
 
 
-def _trains(train: str, weak_train: str | None, strong_train: str | None, *, weak: str, strong: str) -> dict[str, str]:
+def trains_of_networks(
+    train: str, weak_train: str | None, strong_train: str | None, *, weak: str, strong: str
+) -> dict[str, str]:
+    """How each role is trained in which there is a network."""
     from oversight.resolve.models import is_network
 
     found = o.trains(train, weak_train, strong_train, weak=[weak], strong=[strong])

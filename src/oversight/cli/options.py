@@ -25,7 +25,7 @@ Weak = Annotated[
     typer.Option(
         "--weak",
         metavar="MODEL",
-        help="Who labels: bow, minilm[@k], DIR[@k], org/name[@k], labels:FILE; a+b for several together. "
+        help="Who labels: bow, minilm[@k], DIR[@k], org/name[@k], labels:FILE, boost:MODEL; a+b for several together. "
         "Repeat for several studies.",
     ),
 ]
@@ -225,6 +225,20 @@ LinearMetric = Annotated[
 ]
 BoardReport = Annotated[
     Path | None, typer.Option("--report", metavar="FILE", help="Also write it to a file: .html, .md or .json.")
+]
+
+StressedTask = Annotated[
+    str,
+    typer.Argument(metavar="[TASK]", help="A name, a file, a directory or hf:org/name. Default: reviews (embedded)."),
+]
+StressedWeak = Annotated[
+    str, typer.Option("--weak", metavar="MODEL", help="One supervisor, whose errors are counted and planted anew.")
+]
+StressMethods = Annotated[
+    str, typer.Option("--methods", metavar="NAME,...", help="How weak labels are used; naive is always among them.")
+]
+Checks = Annotated[
+    str, typer.Option("--checks", metavar="all|NAME,...", help="simulable, errors, imitation, leak. Default: all.")
 ]
 
 PlanFile = Annotated[

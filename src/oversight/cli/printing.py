@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from oversight.reports.result import Result, Study
     from oversight.runs.steps import Progress
     from oversight.runs.store import Store
+    from oversight.studies.foretell import Foretold
     from oversight.studies.weak_to_strong import Setup
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -108,6 +109,30 @@ def _count(n: int) -> str:
     return next(
         (f"{n / size:.1f}{letter}" for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if n >= size), str(n)
     )
+
+
+def print_foretold(foretold: Sequence[Foretold]) -> None:
+    """Predictions on stdout, at once, as what is predicted comes next."""
+    if not foretold:
+        return
+    typer.echo("Predicted before any true label of transfer, validation or test rows was used (docs/theory.md):")
+    for one in foretold[:MOST_SHOWN]:
+        typer.echo(f"  {_foretold_line(one)}")
+    if len(foretold) > MOST_SHOWN:
+        typer.echo(f"  and {len(foretold) - MOST_SHOWN} more")
+    typer.echo("  only if the student is the closest of a convex class that holds the truth: often it is not.")
+    typer.echo("  It says nothing of accuracy.\n")
+    sys.stdout.flush()
+
+
+def _foretold_line(one: Foretold) -> str:
+    """`bow -> minilm@4, naive: a gain of at least 0.031 [0.029, 0.033] in Brier score, 0.094 [...] nats in NLL`."""
+    from oversight.reports.words import clean, shown
+
+    if one.squared is None or one.kl is None:
+        return f"{clean(one.name)}: no prediction ({one.reason})"
+    bounds = f"a gain of at least {shown(one.squared, 4)} in Brier score, {shown(one.kl, 4)} in NLL (nats)"
+    return f"{clean(one.name)}: {bounds}{'; scored in an earlier run' if one.scored else ''}"
 
 
 def print_result(result: Result) -> None:

@@ -130,7 +130,7 @@ def w2s(
 def _answer(
     setup: Setup, store: Store, began: float, report: Path | None, as_json: bool, keep_models: bool = True
 ) -> None:
-    result = _run(setup, store, began, keep_models)
+    result = _run(setup, store, began, keep_models, tell=not as_json)
     if report:
         result.report(report)
     printing.tell_damaged(store)
@@ -161,14 +161,20 @@ def check_report(path: Path) -> None:
     check_place(path)
 
 
-def _run(setup: Setup, store: Store, began: float, keep_models: bool = True) -> Result:
+def _run(setup: Setup, store: Store, began: float, keep_models: bool = True, *, tell: bool = False) -> Result:
+    """Run a study; with `tell`, the prediction of its gain is printed before ceilings learn and anything is scored."""
     from dataclasses import replace
 
-    from oversight.studies.weak_to_strong import run_study
+    from oversight.studies.foretell import foretell
+    from oversight.studies.weak_to_strong import begin_study, finish_study
 
+    about = about_now(store)
     with printing.progress_bar() as progress:
-        about = about_now(store)
-        result = run_study(setup, store=store, progress=progress, about=about, keep_models=keep_models)
+        campaign = begin_study(setup, store=store, about=about, keep_models=keep_models)
+        foretold = foretell(campaign, store=store, progress=progress) if tell else ()
+    printing.print_foretold(foretold)
+    with printing.progress_bar() as progress:
+        result = finish_study(campaign, store=store, progress=progress, about=about)
     return replace(result, about={**result.about, "seconds": round(time.monotonic() - began, 1)})
 
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from oversight.methods import chains, filters, hard, losses, oracles, regularisers, relabelling, several
+from oversight.methods import (
+    chains,
+    co_supervised,
+    evidential,
+    filters,
+    hard,
+    losses,
+    oracles,
+    regularisers,
+    relabelling,
+    several,
+)
 from oversight.methods.entry import Entry
 from oversight.methods.method import WithLoss
 
@@ -22,6 +33,8 @@ METHODS: dict[str, Entry] = {
     **filters.ENTRIES,
     **relabelling.ENTRIES,
     **several.ENTRIES,
+    **co_supervised.ENTRIES,
+    **evidential.ENTRIES,
     **chains.ENTRIES,
     **regularisers.ENTRIES,
     **oracles.ENTRIES,

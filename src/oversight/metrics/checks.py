@@ -9,6 +9,7 @@ from oversight.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.generic]
 
 SUM_TOLERANCE = 1e-5
@@ -64,6 +65,20 @@ def check_seeds(name: str, probs: npt.ArrayLike) -> Floats:
     if given.ndim != 3 or 0 in given.shape:
         raise InputError(f"{name}: found shape {given.shape}, expected (s, n, k), none of them 0")
     return given
+
+
+def check_pair(first: npt.ArrayLike, second: npt.ArrayLike, *, names: tuple[str, str]) -> tuple[Floats, Floats]:
+    """Two roles' probabilities (s, n, k) on the same rows, every row looked at.
+
+    Raises:
+        InputError: another shape than (s, n, k), two different ones, or rows that are not distributions.
+    """
+    found = check_seeds(names[0], first), check_seeds(names[1], second)
+    if found[0].shape != found[1].shape:
+        raise InputError(f"{names[1]}: found shape {found[1].shape}, expected {found[0].shape}, that of {names[0]}")
+    for role in found:
+        _distributions(role.reshape(-1, role.shape[2]))
+    return found
 
 
 def group_index(groups: npt.ArrayLike, n: int) -> tuple[Ints, int]:

@@ -8,4 +8,5 @@ ABOUT: dict[str, str] = {
     "DIR": "any encoder or decoder saved by save_pretrained, e.g. ./my-model@4",
     "org/name[#revision]": "any encoder or decoder of the Hugging Face Hub, e.g. EleutherAI/pythia-160m@6",
     "labels:FILE": "answers that exist already, such as people's (as a supervisor only)",
+    "boost:MODEL[:ROUNDS]": "MODEL boosted (SAMME), 5 members unless said otherwise (as a supervisor only)",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from oversight.errors import InputError
@@ -77,6 +77,54 @@ class Backbone:
     def at(self, depth: int) -> Backbone:
         """The same network at another depth."""
         return replace(self, depth=depth)
+
+    @property
+    def whole(self) -> Backbone:
+        """The network whose features are computed and kept; see `FirstFeatures`."""
+        return self
+
+    @property
+    def width(self) -> int | None:
+        """How many of its coordinates are read; None = all."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstFeatures(Backbone):
+    """The first coordinates of a network's features, as they come: no rotation, no selection.
+
+    For supervisors that a student can simulate, after Burns et al. 2023, arXiv:2312.09390, appendix E.1. Features of
+    the whole network are computed and kept; what is read of them is decided when they are read.
+
+    Attributes:
+        first: how many coordinates, at least 1.
+    """
+
+    first: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.first < 1:
+            raise InputError(f"{self.checkpoint.name}: found the first {self.first} coordinates, expected at least 1")
+
+    @property
+    def name(self) -> str:
+        """`minilm@4[:48]`."""
+        return f"{self.whole.name}[:{self.first}]"
+
+    @property
+    def whole(self) -> Backbone:
+        """The network with all its coordinates."""
+        return Backbone(**{one.name: getattr(self, one.name) for one in fields(Backbone)})
+
+    @property
+    def width(self) -> int | None:
+        """So many."""
+        return self.first
+
+    def identity(self) -> dict[str, object]:
+        """That of the network, and how much of it is read."""
+        return {**super().identity(), "first": self.first}
 
 
 def resolve_device(device: str) -> str:

@@ -147,6 +147,16 @@ def _in_turns(jobs: Sequence[Callable[[], T]]) -> list[Done[T]]:
     return [done[i] if i in done else _timed(job) for i, job in enumerate(jobs)]
 
 
+@contextlib.contextmanager
+def alone() -> Generator[None]:
+    """Within this block what is asked for is solved at once: for a job whose many fits share no rows with others'."""
+    token = _BANK.set(None)
+    try:
+        yield
+    finally:
+        _BANK.reset(token)
+
+
 class _Waiting(BaseException):
     """A job asked for what is not solved yet. No error, so that no method takes it for one."""
 

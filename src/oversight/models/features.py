@@ -160,10 +160,13 @@ class FeatureBank:
         return found
 
     def _gather(self, backbone: Backbone, rows: Rows) -> Float32s | None:
-        for position, features in self._known.get(_plain(backbone), []):
+        known = self._known.get(_plain(backbone), [])
+        for position, features in known:
             if all(row_id in position for row_id in rows.ids):
                 return features[[position[row_id] for row_id in rows.ids]]
-        return None
+        homes = [next((one for one in known if row_id in one[0]), None) for row_id in rows.ids]
+        found = [home[1][home[0][row_id]] for home, row_id in zip(homes, rows.ids, strict=True) if home is not None]
+        return np.stack(found) if found and len(found) == len(homes) else None
 
 
 def _plain(backbone: Backbone) -> Backbone:
@@ -200,8 +203,8 @@ def features(backbone: Backbone, rows: Rows) -> Floats:
     Returns:
         (n, d) float64: from the study's bank where the rows are known there, else extracted now.
     """
-    bank = _BANK.get()
-    known = None if bank is None else bank.find(backbone, rows)
+    bank, whole = _BANK.get(), backbone.whole
+    known = None if bank is None else bank.find(whole, rows)
     if known is None:
-        known = extract(backbone, rows, depths=[backbone.blocks]).features[backbone.blocks]
-    return known.astype(np.float64)
+        known = extract(whole, rows, depths=[whole.blocks]).features[whole.blocks]
+    return known[:, : backbone.width].astype(np.float64)

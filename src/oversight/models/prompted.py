@@ -132,7 +132,7 @@ class Prompted:
         self.check_loss(loss)
         rows, labels, weights = answered(rows, labels, weights)
         self.check(n_rows=len(rows), n_classes=labels.n_classes)
-        template, words = self._form(paired=rows.others is not None)
+        template, words = self.form(paired=rows.others is not None)
         classes = labels.probs.argmax(1)
         drawn = draw(rows.ids, classes, weights, n=self.shots, n_classes=labels.n_classes, seed=seed.init)
         writer = Writer(self.backbone)
@@ -159,8 +159,12 @@ class Prompted:
             choices["prior"] = prior.tolist()
         return FittedPrompted(form=form, prior=prior, choices=choices)
 
-    def _form(self, *, paired: bool) -> tuple[str, tuple[str, ...]]:
-        """The template and the words, for single texts or for pairs."""
+    def form(self, *, paired: bool) -> tuple[str, tuple[str, ...]]:
+        """The template and the words, for single texts or for pairs.
+
+        Raises:
+            InputError: no words, or a template that is not for these rows.
+        """
         if not paired and not self.words:
             raise InputError(f"{self.name}: found no label words, expected one for each class")
         template = self.template or (PAIR_TEMPLATE if paired else TEXT_TEMPLATE)
@@ -239,7 +243,16 @@ class Form:
         """(n, k) probabilities of the words, normalised over them."""
         if not len(rows):
             return np.zeros((0, len(self.words)))
-        sums = self.writer.log_probs(self._asked(self.questions(rows)[0]))
+        return self._normalised(self._asked(self.questions(rows)[0]))
+
+    def probs_each(self, questions: Sequence[str], examples: Sequence[tuple[tuple[str, str], ...]]) -> Floats:
+        """(n, k) probabilities of the words after each question, every one with examples of its own before it."""
+        return self._normalised(
+            [self.after(shown)._asked([one])[0] for one, shown in zip(questions, examples, strict=True)]
+        )
+
+    def _normalised(self, asked: list[list[Ids]]) -> Floats:
+        sums = self.writer.log_probs(asked)
         weights = np.exp(sums - sums.max(1, keepdims=True))
         return weights / weights.sum(1, keepdims=True)
 

@@ -33,7 +33,16 @@ def write(result: Result, path: Path, kind: str | None = None) -> Path:
         StepError: the disk is full or broken.
     """
     check_place(path, kind)
-    content = as_bytes(result, kind or format_of(path))
+    return publish(path, as_bytes(result, kind or format_of(path)))
+
+
+def publish(path: Path, content: bytes) -> Path:
+    """Write a file under a temporary name, then rename it; gives its path.
+
+    Raises:
+        InputError: the place cannot be written.
+        StepError: the disk is full or broken.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from oversight.reports import overview, sections
 from oversight.reports.markup import Raw, el, join, section
 from oversight.reports.palette import DARK, LIGHT, css_variables
+from oversight.reports.theory import theory_section
 from oversight.reports.training import training
 
 if TYPE_CHECKING:
@@ -18,7 +19,18 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 def as_page(result: Result) -> str:
     """The whole document. Same result, same text."""
-    name = sections.page_title(result)
+    kicker = "oversight: weak-to-strong study" if len(result.studies) == 1 else "oversight: weak-to-strong studies"
+    return document(sections.page_title(result), kicker, _parts(result))
+
+
+def document(name: str, kicker: str, *content: str) -> str:
+    """A whole page with the style of all reports.
+
+    Args:
+        name: its heading and title.
+        kicker: a line above the heading.
+        content: what stands below it.
+    """
     head = el(
         "head",
         el("meta", charset="utf-8"),
@@ -28,9 +40,8 @@ def as_page(result: Result) -> str:
         el("title", f"{name} - oversight"),
         el("style", style()),
     )
-    kicker = "oversight: weak-to-strong study" if len(result.studies) == 1 else "oversight: weak-to-strong studies"
     header = el("header", el("p", kicker, class_="ov-kicker"), el("h1", name))
-    body = el("body", el("main", header, _parts(result), class_="ov ov-page"), class_="ov-body")
+    body = el("body", el("main", header, *content, class_="ov ov-page"), class_="ov-body")
     return f"<!doctype html>\n{el('html', head, body, lang='en', class_='ov-root')}\n"
 
 
@@ -60,6 +71,7 @@ def _parts(result: Result) -> Raw:
         [
             *top,
             sections.ledger(result),
+            theory_section(result),
             sections.disagreements(result),
             training(result),
             sections.everything(result),

@@ -156,8 +156,11 @@ class Leaderboard:
         raise KeyError(method)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything; what is undefined is None."""
+        """Everything; what is undefined is None, and a setting that is not finite a text."""
+        from oversight.reports.leaderboard_words import conclusion
+
         return {
+            "conclusion": conclusion(self),
             **{
                 name: getattr(self, name) for name in ("reference", "weak_model", "strong_model", "train", "weak_train")
             },
@@ -172,8 +175,8 @@ class Leaderboard:
             "not_applicable": dict(self.not_applicable),
             "unfinished": dict(self.unfinished),
             "why_no_p": self.why_no_p,
-            "tuning": dict(self.tuning),
-            "about": dict(self.about),
+            "tuning": _plain(self.tuning),
+            "about": _plain(self.about),
         }
 
     def report(self, path: str | Path) -> Path:
@@ -208,7 +211,7 @@ def _standing_json(one: Standing) -> dict[str, Any]:
         "rank": None if one.rank is None else list(one.rank),
         "p_holm": one.p,
         "seconds": one.seconds,
-        "settings": dict(one.settings),
+        "settings": _plain(one.settings),
         "oracle": one.oracle,
         "exploratory": one.exploratory,
         "tasks": {
@@ -228,11 +231,15 @@ def _baseline_json(one: BaselineLine) -> dict[str, Any]:
     }
 
 
-def signed(value: float) -> str:
-    """`+.012`, `-.003`, `?` where undefined."""
-    if not math.isfinite(value):
-        return "?"
-    return f"{value:+.3f}".replace("0.", ".", 1)
+def _plain(thing: Any) -> Any:
+    """The same without numbers that JSON does not know: NaN becomes None, infinity a text."""
+    if isinstance(thing, Mapping):
+        return {name: _plain(one) for name, one in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [_plain(one) for one in thing]
+    if isinstance(thing, float) and not math.isfinite(thing):
+        return None if math.isnan(thing) else str(thing)
+    return thing
 
 
 def check_ending(path: Path) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oversight.errors import InputError
 from oversight.reports import exports
 from oversight.reports.leaderboard import check_ending
 
@@ -26,21 +24,14 @@ def check_place(path: Path) -> None:
 
 
 def write(board: Leaderboard, path: Path) -> Path:
-    """Write it under a temporary name, then rename it; gives its path.
+    """Write it as `exports.publish` does; gives its path.
 
     Raises:
         InputError: another ending, or the place cannot be written.
+        StepError: the disk is full or broken.
     """
     check_place(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(_content(board, path.suffix), encoding="utf-8", errors="backslashreplace")
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}), expected a writable folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return exports.publish(path, _content(board, path.suffix).encode(errors="backslashreplace"))
 
 
 def _content(board: Leaderboard, ending: str) -> str:

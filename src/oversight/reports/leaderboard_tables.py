@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from oversight.metrics.intervals import Estimate
-from oversight.reports.leaderboard import BaselineLine, Leaderboard, Standing, TaskLine, signed
-from oversight.reports.words import UNDEFINED, clean, number
+from oversight.reports.leaderboard import BaselineLine, Leaderboard, Standing, TaskLine
+from oversight.reports.leaderboard_words import (
+    conclusion,
+    gain_shown,
+    marked,
+    median_of,
+    p_of,
+    places,
+    plus,
+    qualifications,
+    seconds_of,
+)
+from oversight.reports.tables import escaped
+from oversight.reports.words import UNDEFINED, clean, finite, number, shown
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -33,7 +45,8 @@ def sheets(board: Leaderboard) -> list[Sheet]:
     found = [_standings(board), _tasks(board)]
     if board.baselines:
         found.append(_baselines(board))
-    found.append(_by_task(board))
+    if len(board.standings) > 1:
+        found.append(_by_task(board))
     return found
 
 
@@ -41,6 +54,7 @@ def notes(board: Leaderboard) -> list[str]:
     """What has to be known to read them; one line each."""
     n_families = len({one.family for one in board.tasks})
     told = [
+        *qualifications(board),
         f"{board.weak_model} -> {board.strong_model} ({board.train}), "
         f"{_n(board.seeds, 'seed')}, "
         f"{_n(len(board.tasks), 'task')} in {_n(n_families, 'family')}; "
@@ -55,7 +69,6 @@ def notes(board: Leaderboard) -> list[str]:
     told += [f"p: {board.why_no_p}"] if board.why_no_p else ["p: Wilcoxon's signed rank over families, by Holm"]
     told += _choices(board)
     told += [f"{one.method}: exploratory: {one.exploratory}" for one in board.standings if one.exploratory]
-    told += [f"{one.method}: sees ground truth: not ranked" for one in board.standings if one.oracle]
     told += [f"not finished: {name}: {why}" for name, why in board.unfinished.items()]
     told += [f"not applicable: {name}: {why}" for name, why in board.not_applicable.items()]
     told += [f"baseline not applicable: {name}: {why}" for name, why in missing_baselines(board)]
@@ -116,13 +129,15 @@ def as_rich(board: Leaderboard) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    parts: list[Table | Text] = []
+    parts: list[Table | Text] = [Text(conclusion(board), style="bold"), Text("")]
     for sheet in sheets(board):
-        table = Table(title=sheet.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        table = Table(
+            title=Text(clean(sheet.title)), title_justify="left", title_style="bold", box=None, pad_edge=False
+        )
         for i, name in enumerate(sheet.head):
-            table.add_column(name, overflow="fold", no_wrap=i == 0)
+            table.add_column(Text(clean(name)), overflow="fold", no_wrap=i == 0)
         for row in sheet.rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(clean(cell)) for cell in row))
         parts += [table, Text("")]
     parts += [Text(line, style="dim") for line in notes(board)]
     return Group(*parts)
@@ -141,12 +156,12 @@ def as_text(board: Leaderboard) -> str:
 
 def as_markdown(board: Leaderboard) -> str:
     """The same in Markdown."""
-    parts: list[str] = []
+    parts = [f"**{escaped(conclusion(board))}**", ""]
     for sheet in sheets(board):
         rows = [sheet.head, tuple("---" for _ in sheet.head), *sheet.rows]
-        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-        parts += [f"## {sheet.title}", "", *lines, ""]
-    parts += ["## How to read it", "", *(f"- {line}" for line in notes(board)), ""]
+        lines = ["| " + " | ".join(escaped(clean(cell)) for cell in row) + " |" for row in rows]
+        parts += [f"## {escaped(clean(sheet.title))}", "", *lines, ""]
+    parts += ["## How to read it", "", *(f"- {escaped(line)}" for line in notes(board)), ""]
     return "\n".join(parts)
 
 
@@ -158,16 +173,15 @@ def _standings(board: Leaderboard) -> Sheet:
 
 def _standing(board: Leaderboard, one: Standing) -> tuple[str, ...]:
     is_reference = one.method == board.reference
-    marks = " (oracle)" * one.oracle + " (exploratory)" * bool(one.exploratory)
     return (
-        "-" if one.rank is None else _places(*one.rank),
-        one.method + marks,
+        places(one.rank),
+        marked(one),
         "reference" if is_reference else spanned(one.gain),
         "" if is_reference else one.verdict,
         _pgr(one.pgr),
-        _median(board, one),
-        "" if one.p is None else f"{one.p:.3f}",
-        "" if one.seconds is None else f"{one.seconds:.2g}",
+        median_of(board, one),
+        p_of(one.p),
+        seconds_of(one.seconds),
     )
 
 
@@ -175,31 +189,18 @@ def _pgr(pgr: Estimate) -> str:
     return f"{pgr.value:.2f} [{pgr.low:.2f}, {pgr.high:.2f}]" if pgr.defined else UNDEFINED
 
 
-def _places(best: int, worst: int) -> str:
-    return str(best) if best == worst else f"{best}-{worst}"
-
-
-def _median(board: Leaderboard, one: Standing) -> str:
-    n_defined = len(board.tasks) - len(one.undefined)
-    return f"{number(one.median_pgr, 2)} ({n_defined} of {len(board.tasks)})"
-
-
 def spanned(estimate: Estimate) -> str:
     """`+.012 [-.003, +.027]`."""
-    if not math.isfinite(estimate.low):
-        return signed(estimate.value)
-    return f"{signed(estimate.value)} [{signed(estimate.low)}, {signed(estimate.high)}]"
+    return compact(gain_shown(estimate))
 
 
-def scored(estimate: Estimate) -> str:
-    """`.712 [.690, .734]`."""
-    if not math.isfinite(estimate.low):
-        return number(estimate.value)
-    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+def compact(text: str) -> str:
+    """Without the zeros before decimal points."""
+    return re.sub(r"(?<![\d.])0\.", ".", text)
 
 
 def _tasks(board: Leaderboard) -> Sheet:
-    rows = tuple((one.name, one.family, one.metric, str(one.n_test), *map(scored, _scores(one))) for one in board.tasks)
+    rows = tuple((one.name, one.family, one.metric, str(one.n_test), *map(shown, _scores(one))) for one in board.tasks)
     return Sheet("Tasks", tuple(name.format(board.reference) for name in TASK_HEADINGS), rows)
 
 
@@ -233,4 +234,6 @@ def _by_task(board: Leaderboard) -> Sheet:
 
 
 def _starred(estimate: Estimate) -> str:
-    return signed(estimate.value) + "*" * bool(estimate.low > 0 or estimate.high < 0)
+    if not finite(estimate):
+        return "?"
+    return compact(plus(estimate.value)) + "*" * bool(estimate.low > 0 or estimate.high < 0)

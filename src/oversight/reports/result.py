@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oversight.metrics.intervals import Estimate
+from oversight.metrics.theory import Theory
 from oversight.tasks.task import Floats, Ints
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Study:
         choices: by role and seed, what was chosen while fitting.
         warnings: what a reader must know before believing the numbers.
         keys: by role and seed, where the store keeps the predictions.
+        theory: misfit as a prediction of the gain beside the gain; None where the method saw ground truth.
     """
 
     task: str
@@ -79,6 +81,7 @@ class Study:
     warnings: tuple[str, ...]
     keys: Mapping[str, Sequence[str]]
     weak_train: str = "probe"
+    theory: Theory | None = None
 
     def score(self, role: str) -> Estimate:
         """The study's metric for `weak`, `student` or `ceiling`."""
@@ -101,6 +104,7 @@ class Study:
                 "covers": self.pgr.covers,
             },
             "agreement": {name: one.as_json() for name, one in self.agreement.items()},
+            "theory": None if self.theory is None else self.theory.as_json(),
             "choices": self.choices,
             "warnings": list(self.warnings),
             "keys": self.keys,

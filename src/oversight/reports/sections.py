@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,11 @@ def summary(result: Result) -> Raw:
 
 def warning_box(result: Result) -> Raw:
     """Every warning, before any number."""
-    found = warnings(result)
+    return warned_of(warnings(result))
+
+
+def warned_of(found: Sequence[str]) -> Raw:
+    """These warnings in a box, those beyond the first few folded away; nothing where there are none."""
     if not found:
         return NONE
     heading = el("p", el("strong", plural(len(found), "warning")))
@@ -255,13 +259,28 @@ HOW_TO_READ = (
 
 def how_to_read() -> Raw:
     """What the words mean."""
-    items = [part for word, text in HOW_TO_READ for part in (el("dt", word), el("dd", text))]
-    return section("How to read this", el("dl", *items))
+    return explained(HOW_TO_READ)
+
+
+def explained(words: Iterable[tuple[str, str]]) -> Raw:
+    """A section that says what each word means."""
+    return section("How to read this", definitions(words))
+
+
+def definitions(items: Iterable[tuple[str, str]]) -> Raw:
+    """Pairs of a word and its text; nothing where there are none."""
+    parts = [part for word, text in items for part in (el("dt", word), el("dd", text))]
+    return el("dl", *parts) if parts else NONE
 
 
 def provenance(result: Result) -> Raw:
     """What made this: command, versions, time, store, keys."""
-    about = result.about
+    parts = [part for part in (definitions(made_by(result.about)), _keys(result)) if part]
+    return section("Where this comes from", *parts) if parts else NONE
+
+
+def made_by(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Command, versions, time and store, as far as they are known."""
     items: list[tuple[str, str]] = []
     if about.get("command"):
         items.append(("Command", el("pre", el("code", clean(about["command"])))))
@@ -273,9 +292,7 @@ def provenance(result: Result) -> Raw:
         items.append(("Time", f"{number(float(about['seconds']), 1)} seconds"))
     if about.get("store"):
         items.append(("Store", el("code", clean(about["store"]))))
-    listed = el("dl", *(part for word, text in items for part in (el("dt", word), el("dd", text)))) if items else NONE
-    parts = [part for part in (listed, _keys(result)) if part]
-    return section("Where this comes from", *parts) if parts else NONE
+    return items
 
 
 def _asked(one: Mapping[str, Any]) -> Raw:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len, chop_cells
 
+from oversight.reports.theory import in_words
 from oversight.reports.words import (
     COLUMNS,
     ROLES,
@@ -97,14 +98,15 @@ def as_markdown(result: Result) -> str:
     ]
     for study in result.studies:
         own = unique(clean(one) for one in study.warnings)
-        first, *rest = (_escaped(cell) for cell in _names(study, names))
-        cells = [*rest, *(_escaped(cell) for cell in (*_cells(study), shown(study.gain)))]
+        first, *rest = (escaped(cell) for cell in _names(study, names))
+        cells = [*rest, *(escaped(cell) for cell in (*_cells(study), shown(study.gain)))]
         counts = [str(count) for count in (study.n_test, study.n_groups, study.seeds)]
         marked = first + "".join(marks[text] for text in own if text not in general)
         rows.append([_pipes([marked, *cells, *counts])])
     lines = [line for row in rows for line in row] + [""]
-    lines += [f"- **{label}**: {_escaped(text)}" for label, text in [*_places(result, names), *notes(result)]]
-    lines += ["", *(f"{mark}: {_escaped(text)}" for text, mark in marks.items())] if marks else []
+    told = [*_places(result, names), *notes(result), *in_words(result)]
+    lines += [f"- **{label}**: {escaped(text)}" for label, text in told]
+    lines += ["", *(f"{mark}: {escaped(text)}" for text, mark in marks.items())] if marks else []
     return "\n".join(lines) + "\n"
 
 
@@ -120,8 +122,9 @@ def _places(result: Result, named: Sequence[str]) -> list[tuple[str, str]]:
 def as_csv(result: Result) -> str:
     """One row per study, every number in full; what is undefined is an empty cell beside its reason.
 
-    After names and counts: `weak`, `student`, `ceiling` in the study's metric, `gap`, `gain`, `pgr`, agreement, then
-    every metric of every role, each as `NAME_value`, `NAME_low`, `NAME_high`; the first six also with `NAME_reason`.
+    After names and counts: `weak`, `student`, `ceiling` in the study's metric, `gap`, `gain`, `pgr`, agreement, what
+    theory says, then every metric of every role, each as `NAME_value`, `NAME_low`, `NAME_high`; the first six also with
+    `NAME_reason`.
     """
     metrics = unique(name for study in result.studies for role in ROLES for name in study.scores[role])
     rows = [_record(study, metrics) for study in result.studies]
@@ -145,6 +148,8 @@ def _record(study: Study, metrics: Sequence[str]) -> dict[str, str]:
         row |= {**_ends(name, one), f"{name}_reason": one.reason or ""}
     for name, one in study.agreement.items():
         row |= _ends(f"agreement_{name}", one)
+    for name, one in ({} if study.theory is None else study.theory.flat()).items():
+        row |= _ends(f"theory_{name}", one)
     for role in ROLES:
         for name in metrics:
             if name in study.scores[role]:
@@ -167,7 +172,7 @@ def _pipes(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Safe inside a Markdown table: no character starts markup, `->` stays readable."""
     text = text.replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*|~]|(?<!\w)_|_(?!\w)|(?<=\])\(|\!(?=\[)|\[(?=\^))", r"\\\1", text)
@@ -188,7 +193,7 @@ def _short_cells(study: Study) -> list[str]:
 
 
 def _notes(result: Result) -> list[tuple[str, str]]:
-    return [*notes(result), *(("warning", text) for text in warnings(result))]
+    return [*notes(result), *in_words(result), *(("warning", text) for text in warnings(result))]
 
 
 def _lines(result: Result, width: int) -> Iterator[Line]:

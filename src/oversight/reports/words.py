@@ -56,11 +56,12 @@ def interval(estimate: Estimate) -> str:
     """`[0.69, 0.73]`, with more decimals where two would hide the width or show a bound as zero that is not."""
     if not bounded(estimate):
         return f"[{NO_INTERVAL}]"
-    digits = _interval_digits(estimate.low, estimate.high)
+    digits = interval_digits(estimate.low, estimate.high)
     return f"[{number(estimate.low, digits)}, {number(estimate.high, digits)}]"
 
 
-def _interval_digits(low: float, high: float) -> int:
+def interval_digits(low: float, high: float) -> int:
+    """Decimals that show a width, and no bound as zero that is not."""
     for digits in range(SMALLEST_DIGITS, MOST_DIGITS):
         visible = all(bound == 0 or float(f"{bound:.{digits}f}") != 0 for bound in (low, high))
         if visible and (high == low or high - low >= STEPS_IN_WIDTH * 10.0**-digits):
@@ -76,7 +77,7 @@ def why(estimate: Estimate) -> str:
 def value_of(estimate: Estimate, digits: int = 3) -> str:
     """The number alone, with at least as many decimals as its interval shows."""
     if bounded(estimate):
-        digits = max(digits, _interval_digits(estimate.low, estimate.high))
+        digits = max(digits, interval_digits(estimate.low, estimate.high))
     return number(estimate.value, digits)
 
 

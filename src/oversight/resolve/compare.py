@@ -130,7 +130,7 @@ def load_comparison(asked: Asked) -> Comparison:
     Raises:
         InputError: one line on what is wrong; also a task that is both for development and for the leaderboard.
     """
-    _check(asked)
+    check_asked(asked)
     n_supervisors = len(setups(_plan(asked, asked.tasks[:1], (), {}, baselines=False))[0].arms[0].supervisors)
     reference = NAIVE if n_supervisors == 1 else MEAN
     ready = setups(_plan(asked, (*asked.tasks, *asked.development), (reference,), {}, baselines=False))
@@ -179,7 +179,12 @@ def _check_apart(tasks: Sequence[Task]) -> None:
         first[one.fingerprint] = one.name
 
 
-def _check(asked: Asked) -> None:
+def check_asked(asked: Asked) -> None:
+    """Refuse what can be seen to be wrong without opening anything.
+
+    Raises:
+        InputError: one line on what.
+    """
     every = (*asked.tasks, *asked.development)
     if not asked.tasks:
         raise InputError("compare: found no task, expected at least one")
@@ -238,6 +243,12 @@ def _plan(
     text = plan_text(asked, tasks, methods, method_settings, baselines=baselines)
     made = parse(text, name="compare", folder=str(Path.cwd()), file="compare")
     return made if methods else replace(made, methods=(*METHODS,), all_methods=True)
+
+
+def read_plan_of(asked: Asked, *, name: str) -> SweepPlan:
+    """The plan of a sweep over the tasks and methods asked for; `name` is what it is called in messages."""
+    text = plan_text(asked, asked.tasks, asked.methods, {}, baselines=False)
+    return parse(text, name=name, folder=str(Path.cwd()), file=name)
 
 
 def plan_text(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from oversight.models.probe import PENALTIES, Probe
 from oversight.models.prompted import Prompted
 from oversight.models.student import Student
 from oversight.resolve.recipes import PROBE, PROMPT, load_recipe, read_settings, takes_settings
+from oversight.supervision.boosted import PREFIX, ROUNDS, Boosted
 from oversight.supervision.people import people
 from oversight.supervision.supervisor import Supervisor, Trained
 from oversight.tasks.task import Task
@@ -26,6 +27,7 @@ from oversight.tasks.task import Task
 PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+BOOST = re.compile(re.escape(PREFIX) + r"(.+?)(?::(\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +61,19 @@ AS_IS = ModelOptions()
 
 
 def parts_of(spec: str) -> tuple[str, ...]:
-    """The models of a supervisor: several are joined by `+`."""
-    return (spec,) if spec.startswith("labels:") else tuple(spec.split("+"))
+    """The models of a supervisor: several are joined by `+`, and each may be boosted."""
+    if spec.startswith("labels:"):
+        return (spec,)
+    return tuple(found[1] if (found := BOOST.fullmatch(one)) else one for one in spec.split("+"))
+
+
+def trained(spec: str, student: Callable[[str], Student]) -> tuple[Supervisor, ...]:
+    """The supervisors that a name such as `bow+boost:minilm@2:3` stands for; `student` makes a model of a name."""
+    found: list[Supervisor] = []
+    for one, model in zip(spec.split("+"), parts_of(spec), strict=True):
+        boosted = BOOST.fullmatch(one)
+        found.append(Boosted(student(model), int(boosted[2] or ROUNDS)) if boosted else Trained(student(model)))
+    return tuple(found)
 
 
 def is_network(spec: str) -> bool:
@@ -104,8 +117,9 @@ def student_in(folder: Path, spec: str | Student, options: ModelOptions, *, here
     """`load_student`, where a relative directory starts from `folder`; `here`: it is to work on this machine."""
     if not isinstance(spec, str):
         return spec
-    if spec.startswith("labels:"):
-        raise InputError(f"model '{spec}': answers from a file can supervise, but cannot be trained")
+    for prefix, what in (("labels:", "answers from a file"), (PREFIX, "an ensemble")):
+        if spec.startswith(prefix):
+            raise InputError(f"model '{spec}': {what} can supervise, but cannot be trained")
     name = parse_model(spec, folder=folder)
     _check_machine(options, here=here)
     if name.base == "bow":
@@ -181,7 +195,7 @@ def load_supervisor(
     tests: Mapping[str, Task] | None = None,
     folder: Path = Path(),
 ) -> tuple[Supervisor, ...]:
-    """One supervisor by name, several joined by `+`, a student that becomes one, or one as it is.
+    """One supervisor by name, several joined by `+`, boosted ones, a student that becomes one, or one as it is.
 
     `tests` are the further test sets, and `folder` is what a relative path starts from.
 
@@ -195,4 +209,4 @@ def load_supervisor(
     if spec.startswith("labels:"):
         _check_unset(spec, options)
         return (people(folder / spec.removeprefix("labels:"), task, tests=tests),)
-    return tuple(Trained(student_in(folder, part, options)) for part in parts_of(spec))
+    return trained(spec, lambda name: student_in(folder, name, options))

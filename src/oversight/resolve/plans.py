@@ -14,14 +14,14 @@ from oversight.errors import InputError, unknown
 from oversight.methods.method import Method, OracleMethod, check_needs
 from oversight.models.student import Student
 from oversight.resolve.methods import load_method
-from oversight.resolve.models import ModelOptions, load_supervisor, parts_of, student_in
+from oversight.resolve.models import ModelOptions, load_supervisor, student_in, trained
 from oversight.resolve.plan_file import parse
 from oversight.resolve.studies import MOST_SEEDS, worded
 from oversight.resolve.sweep_plan import STUDENT, SUPERVISOR, SweepPlan, TaskTable
 from oversight.resolve.tables import quoted
 from oversight.resolve.tasks import hub_address, load_tests, task_in
 from oversight.studies.weak_to_strong import Arm, Setup, seeds_of
-from oversight.supervision.supervisor import Supervisor, Trained
+from oversight.supervision.supervisor import Supervisor
 from oversight.tasks import TASKS
 from oversight.tasks.hub import PREFIX
 from oversight.tasks.records import bad, one_line, shown, unreadable
@@ -185,7 +185,7 @@ class _Loader:
         if name.startswith("labels:"):
             with _named(self.place("supervisors")):
                 return load_supervisor(name, task, tests=tests, folder=self.folder)
-        return tuple(Trained(self.student(part, SUPERVISOR, task)) for part in parts_of(name))
+        return trained(name, lambda one: self.student(one, SUPERVISOR, task))
 
     def student(self, name: str, role: str, task: Task) -> Student:
         """A model in a role."""

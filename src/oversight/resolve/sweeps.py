@@ -74,9 +74,7 @@ def load_pool(
     check_workers(workers, gpu_share)
     if workers == 1 and ray is None:
         return None
-    if not isinstance(store, DirectoryStore):
-        raise InputError("--store: found one in memory, expected a directory in which the workers can meet")
-    blueprint = Blueprint(builder=BUILDER, document=plan.document(), store=str(store.path.absolute()))
+    blueprint = _blueprint(BUILDER, plan.document(), store)
     if ray is None:
         return lambda: _processes(blueprint, workers)
 
@@ -86,6 +84,25 @@ def load_pool(
         return RayPool(blueprint, ray, most=None if workers == 1 else workers, gpu_share=gpu_share)
 
     return on_ray
+
+
+def local_pool(builder: str, document: Mapping[str, Any], store: Store, *, workers: int) -> Callable[[], Pool] | None:
+    """Local processes that build the graph of a document by `builder`; None = this process works alone.
+
+    Raises:
+        InputError: as `load_pool`.
+    """
+    check_workers(workers)
+    if workers == 1:
+        return None
+    blueprint = _blueprint(builder, document, store)
+    return lambda: _processes(blueprint, workers)
+
+
+def _blueprint(builder: str, document: Mapping[str, Any], store: Store) -> Blueprint:
+    if not isinstance(store, DirectoryStore):
+        raise InputError("--store: found one in memory, expected a directory in which the workers can meet")
+    return Blueprint(builder=builder, document=document, store=str(store.path.absolute()))
 
 
 def _processes(blueprint: Blueprint, n: int) -> Pool:

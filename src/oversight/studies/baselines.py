@@ -14,6 +14,7 @@ from oversight.models.prompted import Prompted
 from oversight.models.student import Student, check_student
 from oversight.runs.steps import Step
 from oversight.studies.plan import Plan
+from oversight.supervision.elicited import Elicited
 from oversight.supervision.majority import Majority
 from oversight.supervision.supervisor import Supervisor, Trained
 from oversight.tasks.split import Seed
@@ -23,6 +24,7 @@ STRONG_ON_WEAK_HALF = "strong on the weak half's truth"
 WEAK_TO_WEAK = "weak to weak"
 RANDOM = "strong on random labels"
 ZERO_SHOT = "strong, zero-shot"
+ELICITED = "unsupervised elicitation (ICM)"
 WORDS = "bag of words"
 MAJORITY = "majority class"
 ABOUT = {
@@ -30,6 +32,7 @@ ABOUT = {
     WEAK_TO_WEAK: "the supervisor's own model trained on its labels of the transfer rows",
     RANDOM: "the student trained on classes drawn at random",
     ZERO_SHOT: "the student's model asked in words, without training",
+    ELICITED: "the student trained on labels that its own model finds coherent, without any supervision",
     WORDS: "TF-IDF of words and pairs on the weak half's truth",
     MAJORITY: "the most common class of the weak half",
 }
@@ -72,6 +75,7 @@ def baselines(
         WEAK_TO_WEAK: lambda: _weak_to_weak(plan, supervisors, seeds),
         RANDOM: lambda: [plan.teach(student, RandomLabels(), labels(seed), seed, name=RANDOM) for seed in seeds],
         ZERO_SHOT: taught_from_truth(lambda: Trained(_prompted(student, plan.task))),
+        ELICITED: lambda: _elicited(plan, student, seeds),
         WORDS: taught_from_truth(lambda: Trained(BagOfWords())),
         MAJORITY: taught_from_truth(Majority),
     }
@@ -98,7 +102,14 @@ def _weak_to_weak(plan: Plan, supervisors: Sequence[Supervisor], seeds: Sequence
     return found
 
 
-def _prompted(student: Student, task: Task) -> Student:
+def _elicited(plan: Plan, student: Student, seeds: Sequence[Seed]) -> list[Step]:
+    supervisor = Elicited(student=_prompted(student, plan.task))
+    for seed in seeds:
+        supervisor.check(plan.task, plan.split(seed), plan.tests)
+    return [plan.teach(student, WithLoss(), [plan.supervise(supervisor, seed)], seed, name=ELICITED) for seed in seeds]
+
+
+def _prompted(student: Student, task: Task) -> Prompted:
     backbone = feature_backbone(student)
     if backbone is None:
         raise InputError(f"{student.name}: it is no network, so it cannot be asked")

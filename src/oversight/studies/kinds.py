@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from oversight.methods.method import OracleMethod, WeakData
+from oversight.methods.method import OracleMethod, WeakData, mean_labels
 from oversight.models.batching import together
 from oversight.models.features import FeatureBank, extract, using
-from oversight.models.student import Fitted, Validation
+from oversight.models.student import Fitted, Student, Validation
+from oversight.models.told import Told
 from oversight.models.workbench import workbench, working_at
 from oversight.runs.steps import Kind, Step, Tick, granted_cores
 from oversight.runs.store import Outcome
@@ -22,8 +23,9 @@ from oversight.studies.plan import Job, Plan, Wanted, check_join, ids_sha256
 from oversight.studies.rows import run_rows
 from oversight.studies.score import score_study
 from oversight.studies.shelf import NotingShelf
+from oversight.supervision.supervisor import Derived
 from oversight.tasks.split import Seed
-from oversight.tasks.task import Labels, Rows
+from oversight.tasks.task import TRUTH, Labels, Rows
 
 Models = Callable[[], list[str]]
 
@@ -57,13 +59,21 @@ def run_supervise(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], en
     job: Job = env.objects[steps[0].key]
     assert job.supervisor is not None
     parts = env.parts(job.seed)
-    with using(_bank(job.reads, inputs[0])), _attended(tick, job.supervisor.name, job.seed) as models:
-        given = job.supervisor.supervise(env.task, env.split(job.seed), list(parts.values()), seed=job.seed)
+    sources, read = _sources_and_features(job, inputs[0])
+    with using(_bank(job.reads, read)), _attended(tick, job.supervisor.name, job.seed) as models:
+        if isinstance(job.supervisor, Derived):
+            known = [[_labels(one, name, rows) for name, rows in parts.items()] for one in sources]
+            given = job.supervisor.derive(env.task, list(parts.values()), known, seed=job.seed)
+        else:
+            given = job.supervisor.supervise(env.task, env.split(job.seed), list(parts.values()), seed=job.seed)
     arrays: dict[str, Any] = {}
     for name, rows, labels in zip(parts, parts.values(), given.labels, strict=True):
         joined = labels.on(rows)
         arrays |= {f"{name}.probs": joined.probs, f"{name}.answered": joined.answered}
-    return [Outcome(arrays=arrays, record=_record(parts, given.choices, inputs[0], models))]
+    record = _record(parts, given.choices, read, models)
+    if all(labels.source == TRUTH for labels in given.labels):
+        record["source"] = TRUTH
+    return [Outcome(arrays=arrays, record=record)]
 
 
 def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:
@@ -77,10 +87,11 @@ def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: P
 
     lessons: list[Callable[[], Outcome]] = []
     for i, (job, given) in enumerate(zip(jobs, inputs, strict=True)):
-        n_labels = len(given) - len(job.reads)
-        data = _weak_data(given[:n_labels], parts)
-        lessons.append(partial(_teach, job, data, truth, tests, given[n_labels:], _part(tick, i, len(jobs))))
-    read = inputs[0][len(inputs[0]) - len(jobs[0].reads) :]
+        labels, read = _sources_and_features(job, given)
+        assert job.student is not None
+        student, data = _hearing(job.student, labels, parts), _weak_data(labels, parts)
+        lessons.append(partial(_teach, job, student, data, truth, tests, read, _part(tick, i, len(jobs))))
+    _, read = _sources_and_features(jobs[0], inputs[0])
     with using(_bank(jobs[0].reads, read)):
         return [replace(one.result, seconds=one.seconds) for one in together(lessons)]
 
@@ -90,7 +101,8 @@ def same_students(step: Step) -> Hashable:
 
     What is fine-tuned stands alone: a job that waits for another's solution begins again.
     """
-    if "recipe" in step.config["student"].get("fields", {}):
+    fields = step.config["student"].get("fields", {})
+    if "recipe" in fields or "recipe" in fields.get("student", {}).get("fields", {}):
         return step.key
     reads = tuple(before.key for before in step.inputs if before.kind == "features")
     return (*step.config["seed"], *reads) if reads else step.key
@@ -105,20 +117,44 @@ def _weak_data(supervisions: Sequence[Outcome], parts: Mapping[str, Rows]) -> We
     )
 
 
+def _sources_and_features(job: Job, given: Sequence[Outcome]) -> tuple[Sequence[Outcome], Sequence[Outcome]]:
+    """The labels among a step's inputs, and the features, which stand behind them."""
+    n_labels = len(given) - len(job.reads)
+    return given[:n_labels], given[n_labels:]
+
+
+def _hearing(student: Student, supervisions: Sequence[Outcome], parts: Mapping[str, Rows]) -> Student:
+    """A student that is told its supervisor's answer knows it for all rows."""
+    if not isinstance(student, Told):
+        return student
+    said = [
+        mean_labels([_labels(one, name, rows) for one in supervisions], source="weak") for name, rows in parts.items()
+    ]
+    return student.told(
+        Labels(
+            row_ids=tuple(row_id for one in said for row_id in one.row_ids),
+            probs=np.concatenate([one.probs for one in said]),
+            answered=np.concatenate([one.answered for one in said]),
+            source="weak",
+        )
+    )
+
+
 def _teach(
     job: Job,
+    student: Student,
     data: WeakData,
     truth: Callable[[], Labels],
     tests: Mapping[str, Rows],
     read: Sequence[Outcome],
     tick: Tick,
 ) -> Outcome:
-    assert job.student is not None and job.method is not None
-    with _attended(tick, job.student.name, job.seed) as models:
+    assert job.method is not None
+    with _attended(tick, student.name, job.seed) as models:
         if isinstance(job.method, OracleMethod):
-            fitted = job.method.train_with_truth(job.student, data, truth(), seed=job.seed)
+            fitted = job.method.train_with_truth(student, data, truth(), seed=job.seed)
         else:
-            fitted = job.method.train(job.student, data, seed=job.seed)
+            fitted = job.method.train(student, data, seed=job.seed)
         outcome = _predictions(fitted, tests, read, models)
     tick(1.0)
     return outcome
@@ -130,10 +166,12 @@ def run_ceiling(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env:
     assert job.student is not None
     parts = env.parts(job.seed)
     validation = Validation(rows=parts["validation"], labels=env.task.true_labels(parts["validation"]))
-    with using(_bank(job.reads, inputs[0])), _attended(tick, job.student.name, job.seed) as models:
+    labels, read = _sources_and_features(job, inputs[0])
+    student = _hearing(job.student, labels, parts)
+    with using(_bank(job.reads, read)), _attended(tick, student.name, job.seed) as models:
         rows = parts["transfer"] if job.consumed is None else env.task.pick(job.consumed)
-        fitted = job.student.fit(rows, env.task.true_labels(rows), validation=validation, seed=job.seed)
-        return [_predictions(fitted, _tests(env), inputs[0], models)]
+        fitted = student.fit(rows, env.task.true_labels(rows), validation=validation, seed=job.seed)
+        return [_predictions(fitted, _tests(env), read, models)]
 
 
 def _part(tick: Tick, i: int, n: int) -> Tick:
@@ -190,7 +228,7 @@ def _record(
 def _labels(outcome: Outcome, part: str, rows: Rows) -> Labels:
     check_join(outcome, part, rows)
     probs, answered = np.array(outcome.arrays[f"{part}.probs"]), np.array(outcome.arrays[f"{part}.answered"])
-    return Labels.of(rows, probs, source="supervisor", answered=answered)
+    return Labels.of(rows, probs, source=outcome.record.get("source", "supervisor"), answered=answered)
 
 
 KINDS: Mapping[str, Kind] = {

@@ -10,8 +10,10 @@ from typing import Any
 from oversight.errors import OversightError
 from oversight.models.backbone import Backbone, resolve_device
 from oversight.models.finetune.student import FineTuned
+from oversight.models.told import Told
 from oversight.runs.steps import Needs, Step
 from oversight.studies.plan import Job, Plan, Wanted
+from oversight.supervision.boosted import Boosted
 from oversight.supervision.supervisor import Trained
 
 FLOAT = 4
@@ -39,7 +41,8 @@ def fit_needs(step: Step, env: Plan) -> Needs:
     from oversight.models.finetune.size import estimate_on
 
     job: Job = env.objects[step.key]
-    student = job.supervisor.student if isinstance(job.supervisor, Trained) else job.student
+    student = job.supervisor.student if isinstance(job.supervisor, Trained | Boosted) else job.student
+    student = student.student if isinstance(student, Told) else student
     if not isinstance(student, FineTuned):
         return Needs()
     if on_gpu(student.backbone):

@@ -14,14 +14,15 @@ from oversight.methods.method import Method, OracleMethod
 from oversight.models.backbone import Backbone
 from oversight.models.features import feature_backbone
 from oversight.models.student import Student
+from oversight.models.told import Told
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
-from oversight.supervision.supervisor import Supervisor
+from oversight.supervision.supervisor import Derived, Supervisor
 from oversight.tasks.split import Seed, Split, split_task
 from oversight.tasks.task import Rows, Task, ids_sha256
 
 T = TypeVar("T")
-VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 1, "teach": 1, "ceiling": 1, "rows": 1, "score": 1}
+VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 1, "teach": 1, "ceiling": 1, "rows": 1, "score": 2}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ class Plan:
         reads = self._reads(supervisor.backbones)
         config = {**self._data(seed), "supervisor": self._describe(supervisor)}
         job = Job(seed=seed, reads=self._wanted(reads), supervisor=supervisor)
-        return self._step("supervise", config, reads, job, f"{supervisor.name} labels, seed {seed.init}")
+        sources = supervisor.sources if isinstance(supervisor, Derived) else ()
+        inputs = (*(self.supervise(one, seed) for one in sources), *reads)
+        return self._step("supervise", config, inputs, job, f"{supervisor.name} labels, seed {seed.init}")
 
     def teach(
         self, student: Student, method: Method | OracleMethod, labels: Sequence[Step], seed: Seed, *, name: str = ""
@@ -97,7 +100,8 @@ class Plan:
         """A student learns from the labels of transfer and validation rows; `name` is that of the method."""
         extra = [backbone for other in method.needs.students for backbone in other.backbones]
         own = feature_backbone(student) if method.needs.features else None
-        reads = self._reads(tuple(dict.fromkeys((*student.backbones, *extra, *([own] if own else [])))))
+        mine, others = self._reads(student.backbones, student), self._reads((*extra, *([own] if own else [])))
+        reads = tuple(dict.fromkeys((*mine, *others)))
         config = {**self._data(seed), "student": self._describe(student), "method": self._describe(method)}
         job = Job(seed=seed, reads=self._wanted(reads), student=student, method=method)
         weak = "+".join(self.objects[one.key].supervisor.name for one in labels)
@@ -112,7 +116,8 @@ class Plan:
         return self.once(key, who, lambda: self._teach_truth(student, supervisors, seed))
 
     def _teach_truth(self, student: Student, supervisors: Sequence[Supervisor], seed: Seed) -> Step:
-        reads = self._reads(student.backbones)
+        reads = self._reads(student.backbones, student)
+        told = tuple(self.supervise(one, seed) for one in supervisors) if isinstance(student, Told) else ()
         config = {**self._data(seed), "student": self._describe(student)}
         transfer = self.once(("transfer", seed.split), None, lambda: self.task.pick(self.split(seed).transfer))
         answered = np.logical_or.reduce([supervisor.answers(transfer) for supervisor in supervisors])
@@ -121,7 +126,7 @@ class Plan:
             consumed = transfer.take(np.flatnonzero(answered)).ids
             config["consumed"] = ids_sha256(consumed)
         job = Job(seed=seed, reads=self._wanted(reads), student=student, consumed=consumed)
-        return self._step("ceiling", config, reads, job, f"ceiling of {student.name}, seed {seed.init}")
+        return self._step("ceiling", config, (*told, *reads), job, f"ceiling of {student.name}, seed {seed.init}")
 
     def rows(self, test: str) -> Step:
         """The rows of a test set with their truth, kept so that results can be read without the data."""
@@ -195,10 +200,16 @@ class Plan:
             self._memo[key] = about, make()
         return self._memo[key][1]
 
-    def _reads(self, backbones: Sequence[Backbone]) -> tuple[Step, ...]:
-        data = (self.task, *self.tests.values())
-        steps = [self.features(backbone, one.rows) for backbone in backbones for one in data]
+    def _reads(self, backbones: Sequence[Backbone], student: Student | None = None) -> tuple[Step, ...]:
+        """Features of all rows; of a student that is told its supervisor's answer, of the rows with every answer."""
+        data = [one.rows for one in (self.task, *self.tests.values())]
+        if isinstance(student, Told):
+            data = [shown for rows in data for shown in self._variants(student, rows)]
+        steps = [self.features(backbone.whole, rows) for backbone in backbones for rows in data]
         return tuple(dict.fromkeys(steps))
+
+    def _variants(self, student: Told, rows: Rows) -> tuple[Rows, ...]:
+        return self.once(("variants", id(student), id(rows)), (student, rows), lambda: student.variants(rows))
 
     def _wanted(self, reads: Sequence[Step]) -> tuple[Wanted, ...]:
         return tuple(self.objects[step.key] for step in reads)

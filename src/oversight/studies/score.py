@@ -25,11 +25,14 @@ from oversight.metrics.intervals import (
 from oversight.metrics.pgr import Recovered, recovered, recovered_from_replicates
 from oversight.metrics.resampling import replicates
 from oversight.metrics.scores import METRICS, Metric, oriented, values_per_seed
+from oversight.metrics.theory import theory
 from oversight.models.threads import one_thread
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
+from oversight.studies.artefacts import prompt_warnings, too_good
 from oversight.studies.plan import Plan, Scoring, check_join
 from oversight.studies.training import training_warnings
+from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Rows, Task
 
 N_RESAMPLES = 1000
@@ -67,7 +70,7 @@ def score_study(
     runs = by_seed(outcomes, scoring)
     predicted = predictions(env, scoring, runs)
     record = score_predictions(predicted, metric=scoring.metric)
-    leaks = _leak(env, scoring, runs) if scoring.test == "test" else []
+    leaks = [*_leak(env, scoring, runs), *_artefacts(env)] if scoring.test == "test" else []
     record["warnings"] = [*record["warnings"], *leaks, *_truncated(outcomes), *_unsolved(outcomes)]
     record["warnings"] += training_warnings(runs)
     record["choices"] = {
@@ -93,22 +96,27 @@ def predictions(env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outco
     """
     rows = env.test_rows(scoring.test)
     task = env.test_task(scoring.test)
-    weak = [np.mean([_probs(one, scoring.test, rows) for one in labels], axis=0) for labels, _, _ in runs]
     probs = {
-        "weak": np.stack(weak),
-        "student": np.stack([_probs(student, scoring.test, rows) for _, student, _ in runs]),
-        "ceiling": np.stack([_probs(ceiling, scoring.test, rows) for _, _, ceiling in runs]),
+        "weak": np.stack([mean_supervisor(labels, scoring.test, rows) for labels, _, _ in runs]),
+        "student": np.stack([probs_on(student, scoring.test, rows) for _, student, _ in runs]),
+        "ceiling": np.stack([probs_on(ceiling, scoring.test, rows) for _, _, ceiling in runs]),
     }
     return Predicted(probs=probs, truth=task.truth(rows), groups=rows.group_numbers())
 
 
-def _probs(outcome: Outcome, test: str, rows: Rows) -> Floats:
-    check_join(outcome, test, rows)
-    return np.asarray(outcome.arrays[f"{test}.probs"])
+def mean_supervisor(labels: Sequence[Outcome], part: str, rows: Rows) -> Floats:
+    """(n, k): the mean of one seed's supervisors on a part, row ids checked."""
+    return np.mean([probs_on(one, part, rows) for one in labels], axis=0)
+
+
+def probs_on(outcome: Outcome, part: str, rows: Rows) -> Floats:
+    """(n, k): kept predictions on a part, row ids checked."""
+    check_join(outcome, part, rows)
+    return np.asarray(outcome.arrays[f"{part}.probs"])
 
 
 def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dict[str, Any]:
-    """Scores of every role, gap, gain, PGR and agreement, ready for JSON.
+    """Scores of every role, gap, gain, PGR, agreement and what theory says of them, ready for JSON.
 
     Args:
         predicted: the three roles on the same rows.
@@ -124,8 +132,10 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
     shown = dict.fromkeys((chosen.name, *SHOWN))
     scores = {role: {name: _role_score(predicted, role, METRICS[name]) for name in shown} for role in predicted.probs}
     agreed = agreement(predicted.probs["student"], predicted.probs["weak"], predicted.truth, predicted.groups)
+    told = theory(predicted.probs, predicted.truth, predicted.groups)
     chance = _chance(chosen.name, shares)
     warnings += _at_chance(found, chance)
+    warnings += too_good({role: scores[role]["accuracy"].value for role in scores})
     if predicted.probs["weak"].shape[0] == 1:
         warnings.append("one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more")
     return {
@@ -138,6 +148,7 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
         "gain": to_json(found.gain),
         "pgr": to_json(found.pgr),
         "agreement": {name: to_json(getattr(agreed, name)) for name in ("all", "weak_right", "weak_wrong")},
+        "theory": {name: to_json(one) for name, one in told.flat().items()},
         "warnings": warnings,
     }
 
@@ -269,12 +280,17 @@ def _leak(env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], O
     return [f"{found}, more than the intervals allow: {why}"]
 
 
+def _artefacts(env: Plan) -> list[str]:
+    """What is given away by trivial means, found once per task: the test is the same for every seed."""
+    return env.once(("artefacts",), None, lambda: prompt_warnings(env.task, env.split(Seed.of(0))))
+
+
 def _right(labels: Sequence[Outcome], part: str, rows: Rows, task: Task) -> tuple[float | None, float]:
     """Accuracy of the mean supervisor on a part, and its squared 95 % half width from the rows' groups."""
     answered = np.logical_and.reduce([np.asarray(one.arrays[f"{part}.answered"]) for one in labels])
     if answered.sum() < FEWEST_ROWS:
         return None, 0.0
-    probs = np.mean([_probs(one, part, rows) for one in labels], axis=0)
+    probs = mean_supervisor(labels, part, rows)
     right = (probs.argmax(1) == task.truth(rows))[answered].astype(float)
     m = moments(right[None, None, :], rows.group_numbers()[answered])
     return float(right.mean()), float(squared_widths(m)[0, 0, 0])

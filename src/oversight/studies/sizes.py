@@ -21,6 +21,7 @@ from oversight.models.finetune.student import FineTuned
 from oversight.models.probe import Probe
 from oversight.models.rows import held_apart
 from oversight.studies.weak_to_strong import Arm, Setup
+from oversight.supervision.boosted import Boosted
 from oversight.supervision.supervisor import Trained
 from oversight.tasks.split import Split, split_task
 from oversight.tasks.task import Rows
@@ -57,7 +58,7 @@ def _learners(setup: Setup) -> Iterator[tuple[str, FineTuned | Probe, Rows, int]
     kept, _, held = held_apart(weak, task.true_labels(weak), None, None, seed=seed)
     for arm in setup.arms:
         for supervisor in arm.supervisors:
-            if isinstance(supervisor, Trained) and isinstance(supervisor.student, FineTuned | Probe):
+            if isinstance(supervisor, Trained | Boosted) and isinstance(supervisor.student, FineTuned | Probe):
                 yield SUPERVISOR, supervisor.student, kept, len(held.rows)
         transfer, validation = _answered(setup, split, arm)
         for role, student in ((STUDENT, arm.student), *((ON_THE_WAY, one) for one in arm.method.needs.students)):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from oversight.errors import StepError
+from oversight.metrics.theory import Theory
 from oversight.reports.result import Result, Study, TestRows
 from oversight.runs.kept import Kept
 from oversight.runs.store import DirectoryStore, Outcome, Store
@@ -36,7 +37,15 @@ def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
         agreement={name: from_json(one) for name, one in record["agreement"].items()},
         warnings=tuple(dict.fromkeys((*names["warnings"], *record["warnings"]))),
         keys=names["keys"],
+        theory=theory_of(names, record),
     )
+
+
+def theory_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Theory | None:
+    """What theory says of a study; nothing where the method saw ground truth, or the record is older than that."""
+    if names["oracle"] or "theory" not in record:
+        return None
+    return Theory.of({name: from_json(one) for name, one in record["theory"].items()})
 
 
 def stored_result(store: DirectoryStore, kept: Sequence[Kept]) -> tuple[Result, int]:

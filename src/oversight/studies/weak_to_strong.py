@@ -253,10 +253,25 @@ def run_study(
         keep_models: whether the store also keeps fine-tuned weights, so that a further test set needs no training.
     """
     to = MemoryStore() if store is None else store
+    campaign = begin_study(setup, store=to, about=about, keep_models=keep_models)
+    return finish_study(campaign, store=to, progress=progress, about=about)
+
+
+def begin_study(
+    setup: Setup, *, store: Store, about: Mapping[str, Any] | None = None, keep_models: bool = True
+) -> Campaign:
+    """Plan a study and write down in the store what is asked for; nothing is computed. Arguments: see `run_study`."""
     campaign = plan_studies([setup], keep_models=keep_models)
-    write_down(to, campaign.kept(f"w2s {setup.task.name}", {**(about or {}), "made": now()}))
-    run_graph(campaign.graph, store=to, progress=progress)
-    result, _ = campaign.result(to, about=about)
+    write_down(store, campaign.kept(f"w2s {setup.task.name}", {**(about or {}), "made": now()}))
+    return campaign
+
+
+def finish_study(
+    campaign: Campaign, *, store: Store, progress: Progress | None = None, about: Mapping[str, Any] | None = None
+) -> Result:
+    """Run what the store does not have of a study that was begun, and put the numbers together; see `run_study`."""
+    run_graph(campaign.graph, store=store, progress=progress)
+    result, _ = campaign.result(store, about=about)
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -61,6 +61,22 @@ class Supervisor(Protocol):
 
     def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
         """Label each set of rows in `targets`."""
+        ...
+
+
+@runtime_checkable
+class Derived(Protocol):
+    """A supervisor whose labels are made of those of others, which are computed once, as steps of their own."""
+
+    @property
+    def sources(self) -> tuple[Supervisor, ...]:
+        """Whose labels it is made of."""
+        ...
+
+    def derive(
+        self, task: Task, targets: Sequence[Rows], given: Sequence[Sequence[Labels]], *, seed: Seed
+    ) -> Supervision:
+        """Label each set of rows in `targets`; `given` are the labels of every source on each of them."""
         ...
 
 

@@ -16,6 +16,7 @@ TEST_FRACTION = 0.25
 PARTS: Mapping[str, float] = {"weak": 0.45, "transfer": 0.45, "validation": 0.10}
 MIN_ROWS = 10
 MOST_IN_ONE_GROUP = 0.5
+BUY_BY = ("rows", "groups")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,28 @@ def _groups_in_hash_order(groups: Sequence[str], seed: int | str, names: Sequenc
     known_by = {group: min(names[i] for i in rows) if names else group for group, rows in members.items()}
     order = sorted(members, key=lambda group: hashlib.sha256(f"{seed}:{known_by[group]}".encode()).digest())
     return [members[group] for group in order]
+
+
+def buying_order(rows: Rows, *, seed: Seed, by: str) -> Ints:
+    """(n,) positions of all rows in the order in which true labels of them are bought.
+
+    By `rows`: each for itself, in the order of a seeded hash of its id. By `groups`: whole groups in the order of that
+    hash of their smallest id, and the rows of one by their own. Either way the first 64 are among the first 256, and
+    labels do not count.
+
+    Args:
+        rows: n rows.
+        seed: whose cut they are of.
+        by: one of BUY_BY.
+    """
+    text = f"buy {seed.split}"
+    groups = rows.groups if by == "groups" else rows.ids
+
+    def by_id(i: int) -> bytes:
+        return hashlib.sha256(f"{text}:{rows.ids[i]}".encode()).digest()
+
+    members = _groups_in_hash_order(groups, text, rows.ids)
+    return np.array([i for group in members for i in sorted(group, key=by_id)], dtype=np.int64)
 
 
 def split_task(task: Task, *, seed: int) -> Split:
