@@ -27,12 +27,13 @@ from oversight.models.backbone import Backbone
 from oversight.models.checkpoint import Checkpoint
 from oversight.models.features import FeatureBank, using
 from oversight.models.probe import Probe
-from oversight.models.student import Fitted, Student
+from oversight.models.student import Fitted, Student, trained_how
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Labels, Rows, content_id
 
 Labeller = Callable[[Floats, Ints, np.random.Generator], Floats]
 FEW, CLOSE, BLOCKS = 240, 1e-5, 6
+TUNED = ("full", "lora", "lp-ft")
 SEED = Seed.of(0)
 
 
@@ -183,7 +184,8 @@ def check_method(
     Rules: it is described by its content; it never takes ground truth (unless it is an oracle and named so); it gives
     probabilities, and the same ones again, whatever numpy's and torch's global generators hold and whatever the order
     of the rows; a row without an answer counts for nothing; it changes nothing that it was given; what it decided can
-    be written as JSON; three classes work, or are refused.
+    be written as JSON; three classes work, or are refused. Fine-tuning draws its batches from the rows in their order
+    (which splits take from the ids, not from the file), so there the order is not checked.
 
     Args:
         method: a Method, an OracleMethod or a function of (logits, targets, progress).
@@ -212,6 +214,8 @@ def check_method(
         "what it decided is JSON": partial(_tells, checked, here, taught),
         "three classes work or are refused": partial(_three_classes, checked, student),
     }
+    if trained_how(taught) in TUNED:
+        del rules["the order of the rows does not count"]
     broken: list[str] = []
     for rule, broken_by in rules.items():
         try:

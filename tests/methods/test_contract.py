@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from oversight.methods import METHODS
 from oversight.methods.entry import TRACKS
 from oversight.methods.method import OracleMethod, WithLoss, check_needs
 from oversight.models.backbone import Backbone
+from oversight.models.checkpoint import from_directory
+from oversight.models.finetune.recipe import Full
+from oversight.models.finetune.student import FineTuned
 from oversight.testing import check_method, planted
 
 WORLD = planted(n=120)
@@ -25,6 +30,25 @@ FAMILIES = {
 @pytest.mark.parametrize("name", TRAINED_BY_PROBES)
 def test_a_method_keeps_the_contract(name: str) -> None:
     assert len(check_method(METHODS[name].make(), name=name)) == 8
+
+
+def test_a_chain_keeps_the_contract() -> None:
+    world = planted(n=240, depths=2)
+    first = replace(world.student, backbone=world.student.backbone.at(5))
+    assert len(check_method(METHODS["bootstrap"].make(through=(first,)), name="bootstrap", world=world)) == 8
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory, save_tiny: Callable[..., Path]) -> FineTuned:
+    """A network of two blocks, all of its weights trained for one epoch."""
+    path = save_tiny(tmp_path_factory.mktemp("contract") / "tiny", "bert")
+    backbone = Backbone(checkpoint=from_directory(path, name="tiny"), precision="float32", device="cpu")
+    return FineTuned(backbone=backbone, recipe=Full(epochs=1, batch_size=32, lr=1e-3, evaluations=2))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "probe" not in METHODS[name].tracks])
+def test_a_method_that_is_fine_tuned_keeps_the_contract(name: str, tuned: FineTuned) -> None:
+    assert len(check_method(METHODS[name].make(), name=name, student=tuned, world=planted(n=80))) == 7
 
 
 @pytest.mark.parametrize("name", METHODS)

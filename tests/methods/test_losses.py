@@ -194,11 +194,10 @@ def test_value_and_gradient_are_finite_at_extreme_logits(name: str, soft: bool, 
     assert torch.isfinite(value) and torch.isfinite(found).all()
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in LOSSES if name not in {*SMOOTHING, "adaptconf", "window", "midweak"}]
-)
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in {*SMOOTHING, "window", "midweak"}])
 def test_a_class_that_nobody_names_changes_nothing(name: str) -> None:
-    """Two classes against three of which the third is empty; where labels are smoothed the third gets its share."""
+    """Two classes against three of which the third is empty; where labels are smoothed the third gets its share, and
+    the window is measured from equal shares, which three classes have elsewhere."""
     if name.startswith("confidence_"):
         pytest.skip("gives every class an equal share, the empty one too")
     logits, targets = batch(6, n=12)
@@ -209,6 +208,65 @@ def test_a_class_that_nobody_names_changes_nothing(name: str) -> None:
     torch.testing.assert_close(
         gradient(loss, wider, padded)[:, :2], gradient(loss, logits, targets), atol=1e-12, rtol=1e-9
     )
+
+
+@pytest.mark.parametrize("epsilon_loss", [ReverseCrossEntropy, ReverseKL, Symmetric])
+def test_a_class_that_nobody_names_changes_less_the_less_is_smoothed(epsilon_loss: Any) -> None:
+    """The third class has its share of the smoothing: as that goes to 0, so does what it changes."""
+    logits, targets = batch(6, n=12)
+    wider = torch.cat([logits, torch.full((12, 1), -800.0, dtype=torch.float64)], 1)
+    padded = torch.cat([targets, torch.zeros(12, 1, dtype=torch.float64)], 1)
+    apart = [
+        float((gradient(loss, wider, padded)[:, :2] - gradient(loss, logits, targets)).abs().max())
+        for loss in (epsilon_loss(epsilon=e) for e in (1e-2, 1e-4, 1e-6))
+    ]
+    assert apart[0] > apart[1] > apart[2] and apart[2] < 1e-5
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_continuous_in_the_progress_of_training(name: str) -> None:
+    """The fault of an earlier code: a share that climbs to a tenth of what it should be, then jumps to the whole. A
+    share that grows from 0 to 1 in a fifth of the training moves by 1e-5 where progress moves by 2e-6."""
+    logits, targets = batch(13, n=40)
+
+    def at(progress: float) -> float:
+        return float(LOSSES[name](logits, targets, progress=progress))
+
+    for progress in (*np.linspace(0.0, 0.999, 41).tolist(), 0.1, 0.2, 0.25, 0.5):
+        assert abs(at(progress + 1e-6) - at(max(0.0, progress - 1e-6))) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("loss", "end"), [(Confidence(), 0.2), (MedianConfidence(), 0.2), (BalancedConfidence(), 0.2), (AdaptConf(), 0.25)]
+)
+def test_the_share_of_the_own_guess_grows_evenly_to_the_end_of_the_warm_up_and_stays(loss: Any, end: float) -> None:
+    """Half the way at half the warm-up, all of it at its end and ever after."""
+    logits, targets = batch(14, n=40)
+    start, middle, *rest = (loss(logits, targets, progress=p) for p in (0.0, end / 2, end, 0.6, 1.0))
+    for later in rest:
+        torch.testing.assert_close(later, rest[0])
+    torch.testing.assert_close(middle - start, (rest[0] - start) / 2)
+    assert abs(float(rest[0] - start)) > 1e-3
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_remembers_nothing_and_changes_nothing_that_it_is_given(name: str) -> None:
+    """The fault of an earlier code: a list of past predictions that grows for ever, those of evaluations among them."""
+    (logits, targets), others = batch(15, n=16), batch(16, n=16)
+    copies = logits.clone(), targets.clone()
+    before = LOSSES[name](logits, targets, progress=0.5)
+    for progress in (0.1, 0.9):
+        LOSSES[name](*others, progress=progress)
+    assert torch.equal(LOSSES[name](logits, targets, progress=0.5), before)
+    assert torch.equal(logits, copies[0]) and torch.equal(targets, copies[1])
+
+
+@pytest.mark.parametrize("name", sorted(BY_ROW))
+def test_two_rows_of_two_classes_are_not_taken_for_something_else(name: str) -> None:
+    """The fault of an earlier code: a batch of two passed for a pair of outputs."""
+    logits, targets = batch(17, n=2)
+    rows = [LOSSES[name](logits[i : i + 1], targets[i : i + 1], progress=1.0) for i in range(2)]
+    torch.testing.assert_close(LOSSES[name](logits, targets, progress=1.0), torch.stack(rows).mean())
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,10 @@ Floats = npt.NDArray[np.float64]
 Plant = Callable[..., Rows]
 
 
+def results(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    return [one.result for one in together(jobs)]
+
+
 @pytest.fixture
 def backbone(bert: Checkpoint) -> Backbone:
     """Whose features are planted."""
@@ -42,9 +47,7 @@ def soft(n: int, *, seed: int, k: int = 2) -> Floats:
 
 def test_answers_are_those_of_the_design(place: Place) -> None:
     x, y = batching.features(place.backbone, place.rows), soft(40, seed=1)
-    both = together(
-        [lambda: solutions([Request(place, y, (0.1, 1.0))]), lambda: solutions([Request(place, y, (0.1,))])]
-    )
+    both = results([lambda: solutions([Request(place, y, (0.1, 1.0))]), lambda: solutions([Request(place, y, (0.1,))])])
     expected = Design(x).solve([y, y], [0.1, 1.0]).probs(x)
     np.testing.assert_allclose(both[0][0].probs(x), expected, atol=1e-6)
     np.testing.assert_allclose(both[1][0].probs(x), expected[:1], atol=1e-6)
@@ -61,7 +64,7 @@ def test_labels_of_different_classes_rows_and_losses_stay_apart(place: Place, ba
         Request(place, soft(40, seed=1), (0.1,), Confidence()),
         Request(place, soft(40, seed=1), (0.1,), Confidence(0.9)),
     ]
-    found = together([lambda one=one: solutions([one])[0] for one in requests])
+    found = results([lambda one=one: solutions([one])[0] for one in requests])
     for request, one in zip(requests, found, strict=True):
         (alone,) = solutions([request])
         np.testing.assert_allclose(one.coefficients, alone.coefficients, atol=1e-6)
@@ -75,7 +78,7 @@ def test_the_same_loss_goes_along_with_all_jobs_and_equal_requests_once(place: P
         return cross_entropy(logits, targets)
 
     targets = [soft(40, seed=i) for i in (1, 2, 1)]
-    together([lambda y=y: solutions([Request(place, y.copy(), (0.1,), listening)]) for y in targets])
+    results([lambda y=y: solutions([Request(place, y.copy(), (0.1,), listening)]) for y in targets])
     assert told == [(t + 1) / SCHEDULE_STEPS for t in range(SCHEDULE_STEPS) for _ in range(2)]
 
 
@@ -93,13 +96,13 @@ def test_a_job_begins_again_after_every_wait_and_no_more(place: Place) -> None:
         begun.append("nothing")
         return 0
 
-    assert together([chain, nothing]) == [3, 0]
+    assert results([chain, nothing]) == [3, 0]
     assert begun == ["chain", "nothing", "chain", "chain", "chain"]
 
 
 def test_a_job_that_asks_anew_every_time_is_run_by_itself_in_the_end(place: Place) -> None:
     draw = np.random.default_rng(0)
-    found = together([lambda: solutions([Request(place, draw.dirichlet([1, 1], 40), (1.0,))])[0]] * 2)
+    found = results([lambda: solutions([Request(place, draw.dirichlet([1, 1], 40), (1.0,))])[0]] * 2)
     assert [one.coefficients.shape for one in found] == [(1, 5, 2)] * 2
 
 
@@ -109,15 +112,33 @@ def test_an_error_of_a_job_is_told_and_later_fits_stand_alone(place: Place) -> N
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        together([wrong])
+        results([wrong])
     assert len(solutions([Request(place, soft(40, seed=2), (0.1,))])) == 1
 
 
 def test_more_jobs_than_go_side_by_side_get_the_same(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [lambda i=i: solutions([Request(place, soft(40, seed=i), (0.1,))])[0].coefficients for i in range(5)]
-    wide = together(jobs)
+    wide = results(jobs)
     monkeypatch.setattr(batching, "SIDE_BY_SIDE", 2)
-    np.testing.assert_allclose(together(jobs), wide, atol=1e-6)
+    np.testing.assert_allclose(results(jobs), wide, atol=1e-6)
+
+
+def test_a_job_that_solves_more_takes_longer_than_its_neighbour_in_the_batch(place: Place) -> None:
+    """Not the mean over the batch, which said the same of every method on a board."""
+
+    def light() -> None:
+        solutions([Request(place, soft(40, seed=0), (0.1,))])
+
+    def heavy() -> None:
+        light()
+        for i in range(4):
+            solutions([Request(place, soft(40, seed=i), (0.1,), Confidence(0.1 * (i + 1)))])
+
+    def idle() -> None:
+        return None
+
+    seconds = [one.seconds for one in together([light, heavy, light, idle])]
+    assert seconds[1] > 3 * max(seconds[0], seconds[2]) and 0 <= seconds[3] < seconds[0]
 
 
 def test_layers_without_validation_and_weights_are_fitted_as_alone(backbone: Backbone, plant: Plant) -> None:
@@ -136,7 +157,7 @@ def test_layers_without_validation_and_weights_are_fitted_as_alone(backbone: Bac
         ]
 
     jobs = [fit for y in labels for fit in fits(y)]
-    for job, one in zip(jobs, together(jobs), strict=True):
+    for job, one in zip(jobs, results(jobs), strict=True):
         alone = job()
         assert one.backbone == alone.backbone and one.choices["penalty"] == alone.choices["penalty"]
         np.testing.assert_allclose(one.predict(rows), alone.predict(rows), atol=1e-6)

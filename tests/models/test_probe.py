@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from torch import Tensor
 
-from oversight.errors import InputError
+from oversight.errors import InputError, StepError
 from oversight.methods.losses import Confidence
 from oversight.models.backbone import Backbone
 from oversight.models.batching import designs
@@ -387,3 +387,16 @@ def test_penalties_outside_their_range_are_refused(backbone: Backbone, penalties
 def test_a_layer_outside_the_network_is_refused(backbone: Backbone) -> None:
     with pytest.raises(InputError, match="expected a depth from 0 to 3"):
         Probe(backbone=backbone, layers=(1, 4))
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_does_not_pass_for_naive(backbone: Backbone, plant: Plant, factor: float) -> None:
+    """Nothing would move along the path, and its start is the fit of cross-entropy."""
+
+    def broken(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
+        return cross_entropy(logits, targets, progress=progress) * factor
+
+    x = random_features(60, 4, seed=0)
+    rows = plant(backbone, x)
+    with pytest.raises(StepError, match=r"loss broken: its value or gradient at progress 0\.01 is not finite"):
+        Probe(backbone=backbone).fit(rows, given(rows, sigmoid_labels(x)), loss=broken, seed=SEED)

@@ -12,7 +12,8 @@ import typer
 from oversight.cli import options as o
 from oversight.cli import printing
 from oversight.cli.app import INTERRUPTED, app
-from oversight.cli.compare import read_settings, trains_of_networks
+from oversight.cli.compare import trains_of_networks
+from oversight.cli.settings import read_settings
 from oversight.cli.studies import about_now
 from oversight.errors import InputError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,13 @@ import typer
 from oversight.cli import by_task, printing
 from oversight.cli import options as o
 from oversight.cli.app import INTERRUPTED, app
+from oversight.cli.settings import read_settings
 from oversight.cli.studies import about_now
-from oversight.errors import InputError
 
 if TYPE_CHECKING:
     from oversight.resolve.compare import Asked, Comparison
     from oversight.resolve.comparing import Compared
     from oversight.runs.store import Store
-
-ROLES = ("weak", "strong", "both")
 
 
 @app.command()
@@ -91,36 +89,6 @@ def compare(
         typer.echo(f"Report: {report}", err=as_json)
 
 
-def read_settings(texts: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Settings of recipes by role (`weak`, `strong`, `both`), and of methods by name.
-
-    Raises:
-        InputError: not of the form [ROLE.|METHOD.]NAME=VALUE.
-    """
-    by_role: dict[str, dict[str, Any]] = {role: {} for role in ROLES}
-    by_method: dict[str, dict[str, Any]] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        owner, dot, key = name.rpartition(".")
-        if not (key and equals and value) or (dot and not owner):
-            raise InputError(f"--set: found '{text}', expected NAME=VALUE, weak.NAME=VALUE or METHOD.NAME=VALUE")
-        to = by_role[owner or "both"] if owner in ("", *ROLES) else by_method.setdefault(owner, {})
-        to[key] = _value(value)
-    return by_role, by_method
-
-
-def _value(text: str) -> Any:
-    """A number, true or false where it is one, else the text."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        try:
-            return float(text)
-        except ValueError:
-            return text
-    return found if isinstance(found, int | float | bool | list) else text
-
-
 def trains_of_networks(
     train: str, weak_train: str | None, strong_train: str | None, *, weak: str, strong: str
 ) -> dict[str, str]:
@@ -158,6 +126,9 @@ def _answer(compared: Compared, kept: Store, as_json: bool) -> None:
 
     summary = compared.swept.summary
     printing.tell_damaged(kept, found=summary.damaged)
+    failed_trials = [one for one in compared.trials if one.summary.failed]
+    for trial in failed_trials:
+        print_summary(trial.summary, trial.campaign.graph)
     print_summary(summary, compared.swept.campaign.graph, found=summary.found if summary.stopped else None)
     if compared.board is not None:
         if as_json:
@@ -166,21 +137,24 @@ def _answer(compared: Compared, kept: Store, as_json: bool) -> None:
             print_board(compared.board)
     if summary.stopped:
         raise typer.Exit(INTERRUPTED)
-    if summary.failed or compared.board is None:
+    if summary.failed or failed_trials or compared.board is None:
         raise typer.Exit(1)
 
 
 def print_board(board: Any) -> None:
-    """The tables on stdout."""
+    """The tables on stdout; as wide as the terminal, or as the tables where there is none."""
     from rich.console import Console
 
     from oversight.reports.leaderboard_tables import as_rich
 
-    Console(highlight=False).print(as_rich(board))
+    if sys.stdout.isatty():
+        Console(highlight=False).print(as_rich(board))
+    else:
+        typer.echo(str(board))
 
 
 def _dry_run(comparison: Comparison, kept: Store, workers: int, as_json: bool) -> None:
-    """The graph of the comparison under default settings, in numbers."""
+    """The graphs of the comparison, under default settings, and of the trials before it, in numbers."""
     from oversight.cli.live import print_dry_run
     from oversight.resolve.sweeps import load_campaign
     from oversight.studies.sweep import count_sweep
@@ -188,10 +162,16 @@ def _dry_run(comparison: Comparison, kept: Store, workers: int, as_json: bool) -
     asked: Asked = comparison.asked
     campaign = load_campaign(comparison.plan(asked.method_settings))
     numbers: dict[str, Any] = {"plan": "compare", **count_sweep(campaign, kept, workers=workers)}
+    trials = [count_sweep(load_campaign(one), kept, workers=workers) for one in comparison.trial_plans()]
+    numbers["trials"] = [{key: one[key] for key in ("studies", "steps", "done")} for one in trials]
     told = {**numbers, "methods": list(comparison.shown.values()), "not_applicable": dict(comparison.not_applicable)}
     if as_json:
         return printing.print_json(told)
     print_dry_run(numbers)
+    if trials:
+        steps, done = (sum(one[key] for one in trials) for key in ("steps", "done"))
+        on = ", ".join(asked.development)
+        typer.echo(f"before it {len(trials)} trials on {on}: {steps} steps (some of them shared), {done} there")
     typer.echo(f"methods: {', '.join(told['methods'])}")
     for name, reason in comparison.not_applicable.items():
         typer.echo(f"not applicable: {name}: {reason}")

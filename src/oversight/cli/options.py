@@ -58,9 +58,9 @@ Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        metavar="[ROLE.]NAME=VALUE",
-        help="A setting of fine-tuning, such as epochs=3, strong.rank=16, weak.batch_size=8, checkpointing=true; "
-        "see docs/finetuning.md. Repeatable.",
+        metavar="[OWNER.]NAME=VALUE",
+        help="A setting of fine-tuning, such as epochs=3, strong.rank=16, weak.batch_size=8, checkpointing=true (see "
+        "docs/finetuning.md), or of a method that is asked for (bootstrap.through=minilm@1). Repeatable.",
     ),
 ]
 KeepModels = Annotated[

@@ -14,6 +14,7 @@ import typer
 from oversight.cli import options as o
 from oversight.cli import printing
 from oversight.cli.app import app
+from oversight.cli.settings import of_methods
 
 if TYPE_CHECKING:
     from oversight.reports.result import Result
@@ -96,13 +97,17 @@ def w2s(
     if report:
         check_report(report)
     read = {"max_tokens": max_tokens, "precision": precision, "device": device, "remote_code": trust_remote_code}
+    methods = method or ["naive"]
+    by_method, of_roles = of_methods(settings or [], methods)
+    if aux_weight is not None:
+        by_method.setdefault("confidence", {})["aux_weight"] = aux_weight
     setup = prepare(
         task,
         weak=weak,
         strong=strong,
-        method=method or ["naive"],
+        method=methods,
         train=o.trains(train, weak_train, strong_train, weak=weak, strong=strong),
-        settings=o.settings(settings or [], weak_lr=weak_lr, strong_lr=strong_lr),
+        settings=o.settings(of_roles, weak_lr=weak_lr, strong_lr=strong_lr),
         seeds=seeds,
         tests=o.named_tests(test or []),
         metric=metric,
@@ -112,7 +117,7 @@ def w2s(
         n_test=n_test,
         weak_options=_model_options("weak", weak_penalty, weak_layers, weak_pool, read),
         strong_options=_model_options("strong", strong_penalty, strong_layers, strong_pool, read),
-        method_settings={} if aux_weight is None else {"confidence": {"aux_weight": aux_weight}},
+        method_settings=by_method,
         split_seed=split_seed,
         init_seed=init_seed,
         order_seed=order_seed,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -80,42 +81,70 @@ class Request:
         return (self.place.key, self.targets.shape, _sha256(self.targets), self.penalties, _loss_key(self.loss))
 
 
+@dataclass(frozen=True)
+class Answer:
+    """To a request, and the seconds of its batch that fall to it."""
+
+    solution: Solution
+    seconds: float
+
+
 def solutions(requests: Sequence[Request]) -> list[Solution]:
     """The answer to each request; among jobs that run `together`, once the others have come as far.
 
     With whom a problem is solved moves its probabilities by less than 1e-6; with the libraries measured, by nothing.
     """
     bank = _BANK.get()
-    return _solve(requests) if bank is None else bank.find(requests)
+    return [one.solution for one in _solve(requests)] if bank is None else bank.find(requests)
 
 
-def together(jobs: Sequence[Callable[[], T]]) -> list[T]:
+@dataclass(frozen=True)
+class Done(Generic[T]):
+    """A job that is done.
+
+    Attributes:
+        result: what it returned.
+        seconds: its last, unbroken run, and of every batch that it asked for as much as falls to one problem times the
+            problems that it asked for: about what it takes among others, whoever asked for the same.
+    """
+
+    result: T
+    seconds: float
+
+
+def together(jobs: Sequence[Callable[[], T]]) -> list[Done[T]]:
     """What each job returns. SIDE_BY_SIDE at a time share the `solutions` that they ask for.
 
     A job must do the same every time, as it begins again after every wait. One that still waits after MOST_TURNS is run
     by itself. Features that it reads must be known around this call (see `features.using`).
     """
     if len(jobs) == 1:
-        return [jobs[0]()]
-    found: list[T] = []
+        return [_timed(jobs[0])]
+    found: list[Done[T]] = []
     for start in range(0, len(jobs), SIDE_BY_SIDE):
         found += _in_turns(jobs[start : start + SIDE_BY_SIDE])
     return found
 
 
-def _in_turns(jobs: Sequence[Callable[[], T]]) -> list[T]:
+def _timed(job: Callable[[], T]) -> Done[T]:
+    began = time.monotonic()
+    return Done(job(), time.monotonic() - began)
+
+
+def _in_turns(jobs: Sequence[Callable[[], T]]) -> list[Done[T]]:
     bank = _Bank()
-    done: dict[int, T] = {}
+    done: dict[int, Done[T]] = {}
     for _ in range(MOST_TURNS):
         with bank.open():
             for i in range(len(jobs)):
                 if i not in done:
                     with contextlib.suppress(_Waiting):
-                        done[i] = jobs[i]()
+                        own = _timed(jobs[i])
+                        done[i] = Done(own.result, own.seconds + bank.seconds_found())
         if len(done) == len(jobs):
             break
         bank.solve()
-    return [done[i] if i in done else job() for i, job in enumerate(jobs)]
+    return [done[i] if i in done else _timed(job) for i, job in enumerate(jobs)]
 
 
 @contextlib.contextmanager
@@ -137,7 +166,8 @@ class _Bank:
 
     def __init__(self) -> None:
         self._asked: dict[Hashable, Request] = {}
-        self._solved: dict[Hashable, Solution] = {}
+        self._solved: dict[Hashable, Answer] = {}
+        self._found: set[Hashable] = set()
 
     @contextlib.contextmanager
     def open(self) -> Generator[None]:
@@ -157,8 +187,16 @@ class _Bank:
         new = {one.key: one for one in requests if one.key not in self._solved}
         if new:
             self._asked |= new
+            self._found.clear()
             raise _Waiting
-        return [self._solved[one.key] for one in requests]
+        self._found |= {one.key for one in requests}
+        return [self._solved[one.key].solution for one in requests]
+
+    def seconds_found(self) -> float:
+        """That the answers took which were found since this was asked last, or since somebody had to wait."""
+        seconds = sum(self._solved[key].seconds for key in self._found)
+        self._found.clear()
+        return seconds
 
     def solve(self) -> None:
         """Answer all that was asked."""
@@ -169,22 +207,25 @@ class _Bank:
 _BANK: ContextVar[_Bank | None] = ContextVar("bank", default=None)
 
 
-def _solve(requests: Sequence[Request]) -> list[Solution]:
+def _solve(requests: Sequence[Request]) -> list[Answer]:
     """Those at the same place in one batch if they want solutions, in another if they want paths, of any losses."""
     batches: dict[Hashable, list[int]] = {}
     for i, one in enumerate(requests):
         batches.setdefault((one.place.key, one.loss is cross_entropy, one.targets.shape[1]), []).append(i)
-    found: dict[int, Solution] = {}
+    found: dict[int, Answer] = {}
     for batch in batches.values():
         some = [requests[i] for i in batch]
-        design = designs.at(some[0].place)
+        design = designs.at(some[0].place)  # not timed: whoever comes first would pay for all
+        began = time.monotonic()
         targets = [one.targets for one in some for _ in one.penalties]
         penalties = [penalty for one in some for penalty in one.penalties]
         if some[0].loss is not cross_entropy:
             answers = design.paths(targets, penalties, [one.loss for one in some])
         else:
             answers = design.solve(targets, penalties).split([len(one.penalties) for one in some])
-        found |= zip(batch, answers, strict=True)
+        each = (time.monotonic() - began) / len(penalties)
+        costs = [each * len(one.penalties) for one in some]
+        found |= zip(batch, map(Answer, answers, costs), strict=True)
     return [found[i] for i in range(len(requests))]
 
 

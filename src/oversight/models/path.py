@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from oversight.errors import StepError
 from oversight.models.problems import TOLERANCE, Problems, dot, filled
 from oversight.models.student import Loss
 
@@ -81,7 +82,11 @@ class _Applied:
 
     def slopes(self, u: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
         """Objective (m,), its gradient (m, k, n') in the logits, and where the loss is cross-entropy to a distribution
-        in every row."""
+        in every row.
+
+        Raises:
+            StepError: a value or gradient of the loss is not finite.
+        """
         design = self.problems.design
         logits = self.problems.logits(u)
         leaves = [one.requires_grad_(True) for one in _by_row(logits, design)]
@@ -90,6 +95,9 @@ class _Applied:
         ]
         by_row = torch.stack(torch.autograd.grad(data, leaves))
         found, n = torch.stack(data).detach(), by_row.shape[1]
+        if not (found.isfinite().all() and by_row.isfinite().all()):  # else nothing would move: naive under its name
+            name = getattr(self.loss, "__name__", type(self.loss).__name__)
+            raise StepError(f"loss {name}: its value or gradient at progress {progress:g} is not finite")
         slopes = filled(by_row.transpose(1, 2))
         log_probs = logits.log_softmax(1)
         target = log_probs.exp() - slopes * n

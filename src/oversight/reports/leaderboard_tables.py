@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oversight.metrics.intervals import Estimate
 from oversight.reports.leaderboard import BaselineLine, Leaderboard, Standing, TaskLine
@@ -54,20 +55,67 @@ def notes(board: Leaderboard) -> list[str]:
     n_families = len({one.family for one in board.tasks})
     told = [
         *qualifications(board),
-        f"{board.weak_model} -> {board.strong_model} ({board.train}), {board.seeds} seeds, {len(board.tasks)} tasks in "
-        f"{n_families} families; every method has the same rows, supervisors, seeds and ceilings",
+        f"{board.weak_model} -> {board.strong_model} ({board.train}), "
+        f"{_n(board.seeds, 'seed')}, "
+        f"{_n(len(board.tasks), 'task')} in {_n(n_families, 'family')}; "
+        "every method has the same rows, supervisors, seeds and ceilings",
         f"gain: mean over families of student - {board.reference}; intervals {board.correction}; 'better' and 'worse' "
         "only where the interval says so; rank: places that the intervals of all pairs allow",
-        "pooled PGR: sum of gains over the supervisor / sum of gaps, every task included; median PGR: over the tasks "
-        "where it is defined",
+        "pooled PGR: sum of gains over the supervisor / sum of gaps, over families, every task included; median PGR: "
+        "over the tasks where it is defined",
     ]
+    told += [_undefined(board)] if any(one.undefined for one in board.standings) else []
+    told += ["one seed: intervals speak of these trained models, not of the methods"] if board.seeds == 1 else []
     told += [f"p: {board.why_no_p}"] if board.why_no_p else ["p: Wilcoxon's signed rank over families, by Holm"]
+    told += _choices(board)
     told += [f"{one.method}: exploratory: {one.exploratory}" for one in board.standings if one.exploratory]
     told += [f"not finished: {name}: {why}" for name, why in board.unfinished.items()]
     told += [f"not applicable: {name}: {why}" for name, why in board.not_applicable.items()]
     told += [f"baseline not applicable: {name}: {why}" for name, why in missing_baselines(board)]
     told += [f"{one.name}: {warning}" for one in board.tasks for warning in one.warnings]
     return [clean(one) for one in told]
+
+
+def _n(count: int, what: str) -> str:
+    """`1 task`, `2 tasks`, `2 families`."""
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"
+
+
+def _undefined(board: Leaderboard) -> str:
+    """The tasks without PGR and why; the same for all methods but where one differs."""
+    found: dict[str, list[str]] = {}
+    for one in board.standings:
+        for task, reason in one.undefined.items():
+            found.setdefault(f"{task}: {reason}", []).append(one.method)
+    whose = (("" if len(names) == len(board.standings) else f" ({', '.join(names)})") for names in found.values())
+    return "PGR is undefined on " + "; ".join(f"{reason}{who}" for reason, who in zip(found, whose, strict=True))
+
+
+def _choices(board: Leaderboard) -> list[str]:
+    """Settings other than the defaults, and how they were chosen."""
+    told = [
+        f"{one.method}: {', '.join(f'{name} = {value}' for name, value in one.settings.items())}"
+        for one in board.standings
+        if one.settings
+    ]
+    recipe: Mapping[str, Mapping[str, Any]] = board.tuning.get("recipe", {})
+    told += [
+        f"given by hand for every method: {role}.{name} = {value}"
+        for role, own in recipe.items()
+        for name, value in own.items()
+    ]
+    trials: Mapping[str, Sequence[Mapping[str, Any]]] = board.tuning.get("trials", {})
+    if not trials:
+        return told
+    tried = [f"{name} {len(own)}" for name, own in trials.items()]
+    lost = [
+        f"{name}: {sum(one['gain_over_weak'] is None for one in own)} of {len(own)} trials failed"
+        for name, own in trials.items()
+        if any(one["gain_over_weak"] is None for one in own)
+    ]
+    tasks = ", ".join(board.tuning["development_tasks"])
+    return [f"settings were chosen on {tasks}; settings tried: {', '.join(tried)}", *lost, *told]
 
 
 def missing_baselines(board: Leaderboard) -> list[tuple[str, str]]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from oversight.errors import InputError
 from oversight.methods import METHODS
 from oversight.methods.method import OracleMethod, check_needs
-from oversight.resolve.methods import load_method
+from oversight.resolve.methods import THROUGH, load_method, trials_of
 from oversight.resolve.models import student_in
 from oversight.resolve.plan_file import parse
 from oversight.resolve.plans import setups
@@ -20,6 +21,7 @@ from oversight.resolve.tables import quoted
 from oversight.studies.compare import LINEAR
 from oversight.studies.families import families_of, short_name
 from oversight.studies.weak_to_strong import Setup
+from oversight.tasks.task import Task
 
 ALL = "all"
 NAIVE, MEAN = "naive", "mean"
@@ -40,7 +42,7 @@ class Asked:
         settings: of recipes, for `weak`, `strong`, `both`.
         method_settings: by method, given by hand.
         development: tasks on which settings are chosen; none = the defaults.
-        trials: settings tried for each method there.
+        trials: settings tried for each method there; fewer for all where one that has settings offers fewer.
         families: by name, tasks that count as one, beside those that are found.
         options: further keys of a plan (`metric`, `n_train`, `max_tokens`, ...).
         columns: by task, or by the last part of its name, those of `text`, `label`, `group`; `""` = of every task.
@@ -95,20 +97,31 @@ class Comparison:
         """The comparison on its tasks, under these settings."""
         return _plan(self.asked, self.asked.tasks, tuple(self.shown), method_settings, baselines=True)
 
-    def trial(self, i: int) -> SweepPlan | None:
+    def trial_plans(self) -> Iterator[SweepPlan]:
         """The i-th settings of every method that has so many, on the development tasks."""
-        settings = {name: self.settings(name)[i] for name in self.shown if i < len(self.settings(name))}
-        if not settings:
-            return None
-        given = {name: one for name, one in settings.items() if one}
-        return _plan(self.asked, self.asked.development, tuple(settings), given, baselines=False)
+        tried = {name: self.settings(name) for name in self.shown}
+        for i in range(self.n_trials if self.asked.development else 0):
+            settings = {name: own[i] for name, own in tried.items() if i < len(own)}
+            given = {name: one for name, one in settings.items() if one}
+            yield _plan(self.asked, self.asked.development, tuple(settings), given, baselines=False)
 
     def settings(self, name: str) -> list[Mapping[str, Any]]:
-        """Settings that are tried for a method: what is given by hand stays."""
+        """Settings that are tried for a method: as many as for every other; what is given by hand stays."""
         given = self.asked.method_settings.get(name, {})
-        trials = METHODS[name].trials if name in METHODS else ({},)
-        found = [{**trial, **given} for trial in trials[: self.asked.trials]]
+        found = [{**trial, **given} for trial in trials_of(name)[: self.n_trials]]
         return [one for i, one in enumerate(found) if one not in found[:i]]
+
+    @cached_property
+    def n_trials(self) -> int:
+        """Settings tried for every method that has settings: as many as asked for, if each has so many."""
+        several = [n for name in self.shown if (n := len(trials_of(name))) > 1]
+        return min(self.asked.trials, *several) if several else 1
+
+    @property
+    def by_hand(self) -> frozenset[str]:
+        """Methods as asked for whose settings a person gave; students on the way are an input, no setting."""
+        given = self.asked.method_settings
+        return frozenset(name for name in self.shown if set(given.get(name, {})) - {THROUGH})
 
 
 def load_comparison(asked: Asked) -> Comparison:
@@ -140,6 +153,7 @@ def load_comparison(asked: Asked) -> Comparison:
         twice = next(name for name in shown.values() if list(shown.values()).count(name) > 1)
         raise InputError(f"--methods: found two methods called '{twice}', expected different names")
     tasks = [one.task for one in ready]
+    _check_apart(tasks)
     found = families_of(tasks, asked.families)
     own, development = ({name: found[name] for name in some} for some in (asked.tasks, asked.development))
     for name, family in development.items():
@@ -155,6 +169,14 @@ def load_comparison(asked: Asked) -> Comparison:
         families=own,
         development_families=development,
     )
+
+
+def _check_apart(tasks: Sequence[Task]) -> None:
+    first: dict[str, str] = {}
+    for one in tasks:
+        if one.fingerprint in first:
+            raise InputError(f"compare: {one.name} holds the same rows as {first[one.fingerprint]}, expected each once")
+        first[one.fingerprint] = one.name
 
 
 def check_asked(asked: Asked) -> None:

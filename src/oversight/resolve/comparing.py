@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from oversight.resolve.sweeps import run_plan
 from oversight.runs.drive import Stop
 from oversight.runs.pools.pool import Status
 from oversight.runs.store import Store
-from oversight.studies.compare import Tuning, leaderboard, seen_settings, tuned
+from oversight.studies.compare import leaderboard
 from oversight.studies.sweep import Swept
+from oversight.studies.tuning import Tuning, seen_settings, tuned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +28,12 @@ class Compared:
     Attributes:
         board: None where it was stopped, or where the reference failed.
         swept: what was run last.
+        trials: what was run on development tasks before.
     """
 
     board: Leaderboard | None
     swept: Swept
+    trials: tuple[Swept, ...] = ()
 
 
 def run_comparison(
@@ -66,19 +69,16 @@ def run_comparison(
         )
 
     trials: list[Swept] = []
-    if comparison.asked.development:
-        for i in range(comparison.asked.trials):
-            plan = comparison.trial(i)
-            if plan is not None:
-                trials.append(run(plan))
-                if trials[-1].summary.stopped:
-                    return Compared(board=None, swept=trials[-1])
+    for plan in comparison.trial_plans():
+        trials.append(run(plan))
+        if trials[-1].summary.stopped:
+            return Compared(board=None, swept=trials[-1])
     tuning = _tuning(comparison, trials)
     plan = comparison.plan(tuning.settings)
     seen = seen_settings(store)
     swept = run(plan)
     if swept.summary.stopped:
-        return Compared(board=None, swept=swept)
+        return Compared(board=None, swept=swept, trials=tuple(trials))
     board = leaderboard(
         swept,
         store,
@@ -90,17 +90,19 @@ def run_comparison(
         not_applicable=comparison.not_applicable,
         about=about or {},
     )
-    return Compared(board=board, swept=swept)
+    return Compared(board=board, swept=swept, trials=tuple(trials))
 
 
 def _tuning(comparison: Comparison, trials: Sequence[Swept]) -> Tuning:
     """Settings by method as asked for: those given by hand, or the best of the trials."""
     asked = comparison.asked
+    recipe = {role: dict(one) for role, one in asked.settings.items() if one}
     if not asked.development:
         given = {name: dict(one) for name, one in asked.method_settings.items() if name in comparison.shown}
-        return Tuning(settings=given, by_hand=frozenset(given))
+        return Tuning(settings=given, by_hand=comparison.by_hand, told={"recipe": recipe} if recipe else {})
     tried = {name: comparison.settings(name) for name in comparison.shown}
-    return tuned(trials, tried, shown=comparison.shown, families=comparison.development_families)
+    found = tuned(trials, tried, shown=comparison.shown, families=comparison.development_families)
+    return replace(found, by_hand=comparison.by_hand, told={**found.told, **({"recipe": recipe} if recipe else {})})
 
 
 def compare(

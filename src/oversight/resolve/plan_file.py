@@ -13,7 +13,7 @@ from oversight.metrics.scores import METRICS
 from oversight.models.backbone import POOLS
 from oversight.models.finetune.recipe import Machine
 from oversight.models.prompted import Prompted
-from oversight.resolve.methods import IN_A_FILE
+from oversight.resolve.methods import IN_A_FILE, THROUGH
 from oversight.resolve.models import DEVICE, PRECISIONS, is_network, parts_of
 from oversight.resolve.recipes import PROBE, RECIPES, TRAINS, read_settings, takes_settings
 from oversight.resolve.studies import MOST_SEEDS
@@ -264,14 +264,16 @@ def _method_tables(top: Table, methods: tuple[str, ...]) -> dict[str, dict[str, 
             continue
         parameters = inspect.signature(METHODS[name].make).parameters.values()
         defaults = {one.name: one.default for one in parameters if isinstance(one.default, bool | int | float | str)}
+        defaults |= {one.name: "" for one in parameters if one.name == THROUGH}
         if table.values and not defaults:
             raise table.wrong(next(iter(table.values)), f"no settings, for {name} has none")
         table.check_keys(defaults)
         for key, default in defaults.items():
             _check_like(table, key, default)
         found[name] = dict(table.values)
+        simple = {key: value for key, value in found[name].items() if key != THROUGH}
         try:
-            METHODS[name](**found[name])
+            METHODS[name](**simple)
         except ValueError as error:
             raise InputError(f"{table.place()} {error}") from None
     return found

@@ -42,11 +42,16 @@ NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO}
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a step gives: arrays, a JSON record, and rows where it has some."""
+    """What a step gives: arrays, a JSON record, and rows where it has some.
+
+    Attributes:
+        seconds: of this step alone, where it was done among others and can tell; kept beside the outcome, not in it.
+    """
 
     arrays: Mapping[str, Array] = field(default_factory=dict[str, Array])
     record: Mapping[str, Any] = field(default_factory=dict[str, Any])
     rows: pa.Table | None = None
+    seconds: float | None = None
 
 
 class Store(Protocol):

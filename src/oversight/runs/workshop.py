@@ -129,7 +129,7 @@ class Workshop:
             peak = peak_bytes()
             seconds = (time.monotonic() - began) / len(steps)
             for step, outcome in zip(steps, outcomes, strict=True):
-                about = _about(step, seconds, peak)
+                about = _about(step, seconds if outcome.seconds is None else outcome.seconds, peak)
                 self.warm.add(step.key, self.store.put(step.key, outcome, about=about))
                 report.made.append(step.key)
             report.seconds, report.memory_bytes = seconds, peak

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,97 +30,12 @@ from oversight.studies.baselines import ABOUT
 from oversight.studies.families import short_name, short_names
 from oversight.studies.stored import stored_rows, study_of
 from oversight.studies.sweep import Swept
+from oversight.studies.tuning import Seen, Tuning, exploratory
 from oversight.studies.weak_to_strong import Campaign, Scored
 from oversight.tasks.task import Floats, Ints
 
 ROLES = ("weak", "ceiling")
 LINEAR = tuple(name for name, metric in METRICS.items() if metric.linear)
-LATER = "~"
-KINDS_OF = ("class", "function", "type", "source")
-BY_HAND = "its settings were given by hand, not chosen on development tasks"
-Seen = Mapping[tuple[str, str], str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tuning:
-    """How settings were chosen.
-
-    Attributes:
-        settings: by method as asked for, those that differ from its defaults.
-        by_hand: methods whose settings were given by hand.
-        told: what was tried on which tasks, ready for JSON.
-    """
-
-    settings: Mapping[str, Mapping[str, Any]]
-    by_hand: frozenset[str] = frozenset()
-    told: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-def tuned(
-    trials: Sequence[Swept],
-    tried: Mapping[str, Sequence[Mapping[str, Any]]],
-    *,
-    shown: Mapping[str, str],
-    families: Mapping[str, str],
-) -> Tuning:
-    """The settings of every method whose student is best on the development tasks, the earlier of equals.
-
-    Best is the mean over families of student - supervisor, in the metric of each task. A trial that failed on one of
-    the tasks does not count.
-
-    Args:
-        trials: the i-th ran the i-th settings of every method that has so many.
-        tried: by method as asked for, its settings.
-        shown: by method as asked for, the name in the results.
-        families: by task.
-    """
-    settings: dict[str, Mapping[str, Any]] = {}
-    told: dict[str, Any] = {}
-    for name, own in tried.items():
-        gains = [_mean_gain(trial, shown[name], families) for trial in trials[: len(own)]]
-        known = [i for i, gain in enumerate(gains) if gain is not None]
-        best = max(known, key=lambda i: (gains[i] or 0.0, -i)) if known else 0
-        settings[name] = own[best]
-        told[shown[name]] = [
-            {"settings": dict(one), "gain_over_weak": gain, "chosen": i == best}
-            for i, (one, gain) in enumerate(zip(own, gains, strict=True))
-        ]
-    chosen = {name: one for name, one in settings.items() if one}
-    return Tuning(settings=chosen, told={"development_tasks": list(families), "trials": told})
-
-
-def _mean_gain(trial: Swept, method: str, families: Mapping[str, str]) -> float | None:
-    gains: dict[str, list[float]] = {}
-    found = {study.task: study.gain.value for study in trial.result.studies if study.method == method}
-    if set(found) != set(families):
-        return None
-    for task, gain in found.items():
-        gains.setdefault(families[task], []).append(gain)
-    return float(np.mean([np.mean(one) for one in gains.values()]))
-
-
-def seen_settings(store: Store) -> dict[tuple[str, str], str]:
-    """Methods whose scores on a test set may have been seen: by fingerprint of the task and description, since when.
-
-    Only a store on disk remembers.
-    """
-    if not isinstance(store, DirectoryStore) or not store.path.is_dir():
-        return {}
-    taught: dict[str, tuple[str, str]] = {}
-    scored: list[tuple[list[str], str]] = []
-    for key, record in store.records():
-        if isinstance(record, str):
-            continue
-        if record["kind"] == "teach":
-            taught[key] = record["config"]["task"], json.dumps(record["config"]["method"], sort_keys=True)
-        elif record["kind"] == "score":
-            scored.append((record["inputs"], record["made"]))
-    found: dict[tuple[str, str], str] = {}
-    for inputs, made in scored:
-        for one in inputs:
-            if one in taught:
-                found[taught[one]] = min(made, found.get(taught[one], made))
-    return found
 
 
 def leaderboard(
@@ -181,7 +95,12 @@ def leaderboard(
             replace(
                 one,
                 settings=settings.get(one.method, {}),
-                exploratory=_exploratory(by_method[one.method], seen, by_hand=one.method in by_hand, settings=settings),
+                exploratory=exploratory(
+                    by_method[one.method],
+                    seen,
+                    settings=settings.get(one.method, {}),
+                    by_hand=one.method in by_hand,
+                ),
                 seconds=_seconds(store, by_method[one.method]),
             )
             for one in standings
@@ -383,41 +302,3 @@ def _seconds(store: Store, scored: Mapping[str, Scored]) -> float | None:
         return None
     keys = [student.key for one in scored.values() for _, student, _ in one.runs]
     return float(np.mean([store.about(key)["seconds"] for key in keys]))
-
-
-def _exploratory(
-    scored: Mapping[str, Scored], seen: Seen, *, by_hand: bool, settings: Mapping[str, Mapping[str, Any]]
-) -> str | None:
-    """Why a method's settings may owe something to the test rows on which it is now compared."""
-    if by_hand:
-        return BY_HAND
-    name = next(iter(scored.values())).arm.method_name
-    if not settings.get(name):
-        return None
-    for task, one in scored.items():
-        config = one.runs[0][1].config
-        own = json.dumps(config["method"], sort_keys=True)
-        since = seen.get((config["task"], own), LATER)
-        others = [
-            made
-            for (fingerprint, method), made in seen.items()
-            if fingerprint == config["task"] and method != own and _skeleton(method) == _skeleton(own) and made < since
-        ]
-        if others:
-            n = len(others)
-            return (
-                f"{n} other setting{'s' * (n > 1)} of it had been scored on the test rows of {short_name(task)} before"
-            )
-    return None
-
-
-def _skeleton(described: str) -> str:
-    """A method's description without the values of its settings."""
-
-    def bare(thing: Any) -> Any:
-        if isinstance(thing, dict):
-            found: dict[str, Any] = thing
-            return {key: one if key in KINDS_OF else bare(one) for key, one in sorted(found.items())}
-        return [bare(one) for one in thing] if isinstance(thing, list) else None
-
-    return json.dumps(bare(json.loads(described)))

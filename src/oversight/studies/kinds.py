@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -92,7 +93,7 @@ def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: P
         lessons.append(partial(_teach, job, student, data, truth, tests, read, _part(tick, i, len(jobs))))
     _, read = _sources_and_features(jobs[0], inputs[0])
     with using(_bank(jobs[0].reads, read)):
-        return together(lessons)
+        return [replace(one.result, seconds=one.seconds) for one in together(lessons)]
 
 
 def same_students(step: Step) -> Hashable:

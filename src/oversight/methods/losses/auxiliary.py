@@ -110,7 +110,7 @@ def away(probs: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AdaptConf:
-    """Each row mixes the weak label with the student's own choice, more of the latter where the student agrees less.
+    """Each row mixes the weak label with the student's own choice, less of the latter the less the two agree.
 
     a_i = exp(c_own / T) / (exp(c_own / T) + exp(c_weak / T)), without gradient, at most 1/2, with c_own and c_weak the
     cross-entropies of the student to its own choice and to the weak one; times progress / warmup_fraction while that is

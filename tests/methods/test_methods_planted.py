@@ -1,0 +1,186 @@
+"""Every method in worlds that are known: flips, a region without answers, and a supervisor that can be copied."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.special import expit, stdtrit
+
+from oversight.methods import METHODS
+from oversight.methods.method import Method, OracleMethod, WithLoss
+from oversight.methods.several import Mean
+from oversight.metrics.pgr import pgr
+from oversight.models.features import features
+from oversight.models.student import Validation
+from oversight.tasks.split import Seed
+from oversight.tasks.task import Bools, Floats, Ints
+from oversight.testing import Labeller, Planted, flips, planted
+
+SEED = Seed.of(0)
+ONE = [
+    name
+    for name, entry in METHODS.items()
+    if "probe" in entry.tracks and entry.needs.supervisors[0] == 1 and not entry.needs.missing
+]
+"""Methods that take one supervisor and a probe."""
+NO_LOSS = [name for name in ONE if not isinstance(METHODS[name].make(), WithLoss)]
+"""Those of them that change rows or labels; losses have a file of their own."""
+
+
+def trained(world: Planted, method: Method | OracleMethod, seed: Seed = SEED) -> Floats:
+    """(n, 2) of the method's student on the test rows."""
+    return world.predict(world.train(method, seed=seed))
+
+
+def right(world: Planted, probs: Floats) -> float:
+    return float((probs.argmax(1) == world.test_truth).mean())
+
+
+def ceiling(world: Planted) -> float:
+    """Accuracy of the student that is taught the truth of the same rows."""
+    rows, checks = world.data.rows, world.data.validation
+    with world.known():
+        validation = Validation(rows=checks, labels=world.truth.on(checks))
+        fitted = world.student.fit(rows, world.truth.on(rows), validation=validation, seed=SEED)
+    return right(world, world.predict(fitted))
+
+
+# Flips of a quarter: errors without a pattern.
+
+
+@cache
+def flipped(seed: int) -> tuple[Planted, float]:
+    """A world of flips, and what naive makes of it."""
+    world = planted(flips(0.25), n=600, d=4, seed=seed)
+    return world, right(world, trained(world, WithLoss(), Seed.of(seed)))
+
+
+@pytest.mark.parametrize("name", NO_LOSS)
+def test_against_flips_of_a_quarter_its_interval_contains_zero(name: str) -> None:
+    """All intervals at once. A linear student averages such errors out by itself."""
+    found: list[float] = []
+    for seed in range(5):
+        world, naive = flipped(seed)
+        found.append(right(world, trained(world, METHODS[name].make(), Seed.of(seed))) - naive)
+    gains = np.array(found)
+    half = stdtrit(4, 1 - 0.025 / len(NO_LOSS)) * gains.std(ddof=1) / np.sqrt(5)
+    assert abs(gains.mean()) <= max(half, 1e-12) and abs(gains.mean()) < 0.05, gains
+
+
+# A region without answers.
+
+
+def silent_where(x: Floats) -> Bools:
+    """Far on one side: nearly all of these rows are of one class."""
+    return x[:, 0] > 1.2
+
+
+def silent_there(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
+    """Right in nine rows of ten, but says nothing of a third of the rows."""
+    said = flips(0.1)(x, truth, rng)
+    return np.where(silent_where(x)[:, None], np.nan, said)
+
+
+@cache
+def quiet() -> tuple[Planted, Bools]:
+    """A world with a region without answers, and the test rows that lie there."""
+    world = planted(silent_there, n=700, d=4, signal=3.0)
+    with world.known():
+        return world, silent_where(features(world.student.backbone, world.test))
+
+
+def belief(world: Planted, method: Method | OracleMethod, there: Bools) -> float:
+    """Mean probability of the true class on some of the test rows."""
+    probs = trained(world, method)
+    return float(probs[np.arange(len(probs)), world.test_truth][there].mean())
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_a_student_knows_its_way_in_a_region_without_answers(name: str) -> None:
+    world, there = quiet()
+    assert 0.2 < (~world.data.only.answered).mean() < 0.4
+    assert belief(world, METHODS[name].make(), there) > 0.72
+
+
+def test_taken_for_an_answer_silence_would_drag_the_student_to_equal_shares() -> None:
+    """Otherwise the test above would prove nothing."""
+    world, there = quiet()
+    labels = world.data.only
+    filled = replace(world.data, labels=(replace(labels, answered=np.ones_like(labels.answered)),))
+    assert belief(replace(world, data=filled), WithLoss(), there) < 0.62
+
+
+def expert_of(side: int) -> Labeller:
+    """Right in nine rows of ten on its side, silent on the other."""
+
+    def label(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
+        mine = (x[:, -1] > 0) == bool(side)
+        return np.where(mine[:, None], flips(0.1)(x, truth, rng), np.nan)
+
+    return label
+
+
+def rude_expert(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
+    """The same, but where it knows nothing it says class 1 and is sure of it."""
+    mine = x[:, -1] > 0
+    said = flips(0.1)(x, truth, rng)
+    return np.where(mine[:, None], said, [[0.1, 0.9]])
+
+
+def test_who_is_silent_where_it_knows_nothing_helps_and_who_guesses_does_not() -> None:
+    """Two experts of half the world each: the mean of those who answer covers it all."""
+    gains = np.zeros((2, 6))
+    for seed in range(6):
+        for i, first in enumerate((expert_of(1), rude_expert)):
+            world = planted(first, expert_of(0), n=500, d=4, seed=seed)
+            both = right(world, trained(world, Mean(), Seed.of(seed)))
+            gains[i, seed] = both - ceiling(world)
+    lost = gains[0] - gains[1]
+    assert lost.mean() - 2.571 * lost.std(ddof=1) / np.sqrt(6) > 0
+    assert gains[0].mean() > -0.03
+
+
+# A supervisor that can be copied exactly.
+
+
+def copied(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
+    """A linear function of what the student sees, with a direction that says nothing of the class."""
+    del truth, rng
+    p = expit(2.0 * (x[:, 0] + 1.0 * x[:, 1]))
+    return np.stack([1 - p, p], axis=1)
+
+
+@cache
+def imitated(seed: int) -> tuple[Planted, Ints, float]:
+    """The world, the classes that the supervisor names on the test rows, and the ceiling."""
+    world = planted(copied, n=900, d=4, signal=2.0, seed=seed)
+    with world.known():
+        named = copied(features(world.student.backbone, world.test), world.test_truth, np.random.default_rng(0))
+    return world, named.argmax(1), ceiling(world)
+
+
+def test_a_student_that_can_copy_its_supervisor_recovers_nothing() -> None:
+    """Naive: agreement near 1 and PGR near 0, over worlds."""
+    weak, student, best, agreed = (np.zeros(5) for _ in range(4))
+    for seed in range(5):
+        world, named, best[seed] = imitated(seed)
+        probs = trained(world, WithLoss(), Seed.of(seed))
+        weak[seed], student[seed] = (named == world.test_truth).mean(), right(world, probs)
+        agreed[seed] = (probs.argmax(1) == named).mean()
+    assert agreed.min() > 0.97
+    assert best.mean() - weak.mean() > 0.05
+    assert abs(pgr(weak.mean(), student.mean(), best.mean())) < 0.15
+    gains = student - weak
+    assert abs(gains.mean()) <= 2.776 * gains.std(ddof=1) / np.sqrt(5)
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_no_method_recovers_much_from_a_supervisor_that_its_student_copies(name: str) -> None:
+    world, named, best = imitated(0)
+    probs = trained(world, METHODS[name].make())
+    weak = float((named == world.test_truth).mean())
+    assert (probs.argmax(1) == named).mean() > 0.85
+    assert pgr(weak, right(world, probs), best) < 0.5
