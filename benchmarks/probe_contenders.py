@@ -164,7 +164,8 @@ def scikit_learn(solver: str, tol: float) -> Callable[[Case, int], Line]:
         n, y = len(case.z), case.target(i)
         model = LogisticRegression(C=2 / (n * case.penalty(i)), solver=solver, tol=tol, max_iter=10_000)
         model.fit(case.twice, np.repeat([0, 1], n), sample_weight=np.concatenate([1 - y, y]))
-        return model.coef_[0], float(model.intercept_[0])
+        coefficients, intercepts = np.asarray(model.coef_), np.asarray(model.intercept_)
+        return coefficients[0], float(intercepts[0])
 
     return fit
 

@@ -95,8 +95,10 @@ class _Applied:
         ]
         by_row = torch.stack(torch.autograd.grad(data, leaves))
         found, n = torch.stack(data).detach(), by_row.shape[1]
-        if not (found.isfinite().all() and by_row.isfinite().all()):  # else nothing would move: naive under its name
-            name = getattr(self.loss, "__name__", type(self.loss).__name__)
+        broken = ~(found.isfinite() & by_row.isfinite().all(2).all(1))
+        if broken.any():  # else nothing would move: naive under its name
+            loss = self.losses[int(broken.nonzero()[0, 0])]
+            name = getattr(loss, "__name__", type(loss).__name__)
             raise StepError(f"loss {name}: its value or gradient at progress {progress:g} is not finite")
         slopes = filled(by_row.transpose(1, 2))
         log_probs = logits.log_softmax(1)
