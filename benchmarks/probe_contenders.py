@@ -162,7 +162,7 @@ def scikit_learn(solver: str, tol: float) -> Callable[[Case, int], Line]:
 
     def fit(case: Case, i: int) -> Line:
         n, y = len(case.z), case.target(i)
-        model = LogisticRegression(C=2 / (n * case.penalty(i)), solver=solver, tol=tol, max_iter=10_000)
+        model: Any = LogisticRegression(C=2 / (n * case.penalty(i)), solver=solver, tol=tol, max_iter=10_000)
         model.fit(case.twice, np.repeat([0, 1], n), sample_weight=np.concatenate([1 - y, y]))
         coefficients, intercepts = np.asarray(model.coef_), np.asarray(model.intercept_)
         return coefficients[0], float(intercepts[0])
