@@ -37,7 +37,9 @@ GROUPS = {
     "hatecheck": "meta.templ",
     "truthfulqa": "meta.q",
 }
-DEVELOPMENT = ("truthfulqa", "cola")
+DEVELOPMENT = ("cola", "gsm8k_solutions")
+EMBEDDED = ("reviews",)
+THROUGH = ("--set", "bootstrap.through=minilm@1+minilm@2")
 READING = re.compile(r"(?<=<!-- reading -->\n).*?(?=<!-- /reading -->)", re.DOTALL)
 
 
@@ -62,32 +64,45 @@ class Board:
         """`compare TASK... --weak ...`."""
         named = (*self.sets, *self.development)
         groups = [word for name in named if name in GROUPS for word in ("--group", f"{name}={GROUPS[name]}")]
-        tuned = [word for name in self.development for word in ("--dev", str(data / name))]
-        return ["compare", *(str(data / name) for name in self.sets), *self.words, *tuned, *groups]
+        tuned = [word for name in self.development for word in ("--dev", place(data, name))]
+        return ["compare", *(place(data, name) for name in self.sets), *self.words, *tuned, *groups]
+
+
+def place(data: Path, name: str) -> str:
+    """Where a set is; one that is embedded goes by its name."""
+    return name if name in EMBEDDED else str(data / name)
 
 
 BOARDS = (
     Board(
-        name="probe",
-        title="Probes, one supervisor",
+        name="bow",
+        title="Probes: a bag of words supervises minilm@4",
         sets=("hatecheck", "sms_spam"),
-        words=("--weak", "bow", "--strong", "minilm@4", "--seeds", "5", "--set", "bootstrap.through=minilm@1+minilm@2"),
+        words=("--weak", "bow", "--strong", "minilm@4", "--seeds", "5", *THROUGH),
+        development=DEVELOPMENT,
+    ),
+    Board(
+        name="embeddings",
+        title="Probes: token embeddings supervise minilm@4",
+        sets=("anthropic_evals", "imdb_cf", "truthfulqa", "reviews"),
+        words=("--weak", "minilm@0", "--strong", "minilm@4", "--seeds", "5", *THROUGH),
         development=DEVELOPMENT,
     ),
     Board(
         name="several",
-        title="Probes, three supervisors",
-        sets=("hatecheck", "sms_spam"),
+        title="Probes: three supervisors",
+        sets=("hatecheck", "sms_spam", "truthfulqa", "reviews"),
         words=("--weak", "bow+minilm@0+minilm@1", "--strong", "minilm@4", "--seeds", "5"),
         development=DEVELOPMENT,
     ),
     Board(
         name="full",
-        title="All weights fine-tuned, one supervisor",
+        title="All weights fine-tuned",
         sets=("hatecheck", "sms_spam"),
         words=(
-            *("--weak", "bow", "--strong", "minilm@3", "--train", "full", "--seeds", "3", "--methods"),
-            "naive,confidence,entropy,product,reverse_kl,confidence_filter,decay_to_start,lp_ft",
+            *("--weak", "bow", "--strong", "minilm@2", "--train", "full", "--set", "epochs=5", "--set", "lr=2e-4"),
+            *("--seeds", "3", "--methods"),
+            "naive,confidence,entropy,product,reverse_kl,confidence_filter,decay_to_start,anchored_states",
         ),
     ),
 )
