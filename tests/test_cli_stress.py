@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,34 @@ def test_the_suite_is_run_once_and_read_again(oversight: Call, rows: str, publis
     assert again.code == 0 and published() == before and "0 steps computed" in again.err
     for name in (*CHECKS, *STRUCTURES, "must be seen", "not applicable"):
         assert name in again.out
+
+
+def test_methods_by_default_are_those_that_apply(oversight: Call, refused: Call, rows: str) -> None:
+    """A bag of words takes no loss: `confidence` is left out with a line, and refused where it is asked for."""
+    asked = ("stress", rows, *BASE, "--checks", "leak")
+    said = oversight(*asked, "--dry-run", "--json")
+    assert said.json["studies"] == 2 and "cross-entropy only" in said.json["methods_left_out"]["confidence"]
+    assert "not applicable: confidence: bow: can be trained by cross-entropy only" in oversight(*asked, "--dry-run").out
+    assert "method confidence not applicable: bow" in oversight(*asked).out
+    assert "cross-entropy only" in refused("stress", rows, *BASE, "--checks", "errors", "--methods", "confidence")
+    both = oversight("stress", rows, *COPYING[:-2], "--dry-run", "--json").json
+    assert both["studies"] == 8 and both["methods_left_out"] == {}
+
+
+def test_a_report_begins_with_the_claims(oversight: Call, rows: str, place: Path) -> None:
+    asked = ("stress", rows, *BASE, "--checks", "simulable,leak", "--methods", "naive")
+    found = oversight(*asked, "--report", "all.json", "--json").json
+    assert json.loads((place / "all.json").read_text())["claims"] == found["claims"]
+    for name, studies in (("all.html", "<h2>The studies</h2>"), ("all.md", "## The studies")):
+        assert oversight(*asked, "--report", name).code == 0
+        text = (place / name).read_text()
+        top, _, rest = text.partition(studies)
+        assert rest and "simulable is not applicable: the student bow has no features" in top
+        for claim in found["claims"]:
+            assert claim["expected"].replace(">", "&gt;") in top and claim["verdict"] in top
+        assert f"{found['counts']['pass']} pass" in top and "planted leak: a format" in rest
+    seen = next(one for one in found["claims"] if one["seen"])["seen"]["value"]
+    assert f"{seen:.3f}".removeprefix("0") in (place / "all.md").read_text().partition("## The studies")[0]
 
 
 def test_a_dry_run_counts_and_writes_nothing(oversight: Call, rows: str, tree: Call) -> None:

@@ -15,7 +15,7 @@ from oversight.models.features import FeatureBank, features, using
 from oversight.models.lexical import BagOfWords
 from oversight.models.probe import Probe
 from oversight.models.student import Validation
-from oversight.models.told import Told
+from oversight.models.told import Told, alike
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows, content_id
 
@@ -99,6 +99,21 @@ def test_what_makes_no_sense_is_refused() -> None:
     rows = texts_of(4)
     with pytest.raises(InputError, match="told"):
         told().fit(rows, answers_of(rows), seed=SEED)
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [(("bad", "good"), ()), (("+", "-"), ("+", "-")), (("A", "a", "one"), ("A", "a", "one")[:2]), (("!", "no"), ())],
+)
+def test_a_bag_of_words_does_not_read_mere_signs(words: tuple[str, ...], same: tuple[str, ...]) -> None:
+    assert alike(Told(student=BagOfWords(), words=words)) == same
+
+
+def test_a_network_reads_what_its_tokenizer_tells_apart() -> None:
+    """The embedded tokenizer lowers its words, so two that differ in case alone are one and the same."""
+    student = Probe(backbone=Backbone(checkpoint=embedded(), depth=0, precision="float32", device="cpu"))
+    assert alike(Told(student=student, words=("negative", "positive"))) == ()
+    assert alike(Told(student=student, words=("yes", "no", "Yes"))) == ("yes", "Yes")
 
 
 def test_first_coordinates_are_those_of_the_whole() -> None:

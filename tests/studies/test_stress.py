@@ -27,7 +27,7 @@ from oversight.studies.weak_to_strong import Arm, Setup, plan_studies, seeds_of
 from oversight.supervision.corruption import STRUCTURES, Corrupted
 from oversight.supervision.supervisor import Given, Trained
 from oversight.tasks.split import split_task
-from oversight.tasks.task import Labels, Task
+from oversight.tasks.task import Labels, Task, content_id
 
 Run = Callable[..., Result]
 NAIVE = WithLoss()
@@ -150,6 +150,49 @@ def test_it_reads_as_text_and_as_json(suite: Stress) -> None:
     assert len(found["studies"]) == len(suite.figures) and found["unfinished"] == []
     assert {"check", "planted", "expected", "must", "seen", "verdict", "range"} <= set(found["claims"][0])
     assert not any(isinstance(one, float) and not math.isfinite(one) for c in found["claims"] for one in c["range"])
+
+
+def imitating(task: Task, student: Any) -> list[Claim]:
+    setup = setup_of(task, Trained(BagOfWords(strengths=(0.003,), min_df=30)), student)
+    return list(run_suite(setup, ("imitation",)).claims)
+
+
+def test_an_answer_that_is_cut_off_shows_nothing(
+    word_task: Task, probe: Callable[..., Probe], save_encoder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Eleven tokens end with the text and `I think`; at 64 all is read."""
+    task = replace(word_task, class_names=("w0", "w17"))
+    student = probe(save_encoder(tmp_path / "net"))
+    short = replace(student, backbone=replace(student.backbone, max_tokens=11))
+    cut = imitating(task, short)
+    assert [one.verdict for one in cut] == ["not shown"] * 3
+    assert all(one.told.startswith("cannot be seen: 480 of 480 prompts are cut at 11 tokens") for one in cut)
+    assert all(one.as_json()["seen"] is None for one in cut)
+    whole = imitating(task, student)
+    assert all(one.seen is not None and one.verdict != "FAIL" for one in whole)
+
+
+def test_few_texts_that_are_cut_off_change_nothing(
+    word_task: Task, probe: Callable[..., Probe], save_encoder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Four prompts of 480 are longer than the limit, under one in a hundred; five are more."""
+    student = probe(save_encoder(tmp_path / "net"))
+    rows = word_task.rows
+    for n, verdicts in ((4, False), (5, True)):
+        texts = tuple(text + " w3" * 60 if i < n else text for i, text in enumerate(rows.texts))
+        ids = tuple(map(content_id, texts))
+        task = replace(word_task, class_names=("w0", "w17"), rows=replace(rows, texts=texts, ids=ids))
+        found = imitating(task, student)
+        assert all((one.seen is None) == verdicts for one in found)
+
+
+def test_words_that_the_student_does_not_know_show_nothing(
+    word_task: Task, probe: Callable[..., Probe], save_encoder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The toy vocabulary has neither `no` nor `yes`: both are one and the same token to this student."""
+    found = imitating(word_task, probe(save_encoder(tmp_path / "net")))
+    assert [one.verdict for one in found] == ["not shown"] * 3
+    assert all("tiny, told reads the answers no, yes as the same" in one.told for one in found)
 
 
 def test_what_does_not_apply_is_left_out_with_its_reason(word_task: Task, bow: BagOfWords) -> None:

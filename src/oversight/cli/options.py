@@ -235,7 +235,12 @@ StressedWeak = Annotated[
     str, typer.Option("--weak", metavar="MODEL", help="One supervisor, whose errors are counted and planted anew.")
 ]
 StressMethods = Annotated[
-    str, typer.Option("--methods", metavar="NAME,...", help="How weak labels are used; naive is always among them.")
+    str | None,
+    typer.Option(
+        "--methods",
+        metavar="NAME,...",
+        help="How weak labels are used; naive is always among them. Default: naive, and confidence where it applies.",
+    ),
 ]
 Checks = Annotated[
     str, typer.Option("--checks", metavar="all|NAME,...", help="simulable, errors, imitation, leak. Default: all.")

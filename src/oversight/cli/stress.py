@@ -25,7 +25,7 @@ def stress(
     task: o.StressedTask = "reviews",
     weak: o.StressedWeak = "minilm@0",
     strong: o.OneStrong = "minilm@4",
-    methods: o.StressMethods = "naive,confidence",
+    methods: o.StressMethods = None,
     checks: o.Checks = "all",
     train: o.Train = "probe",
     weak_train: o.WeakTrain = None,
@@ -66,7 +66,7 @@ def stress(
         task=task,
         weak=weak,
         strong=strong,
-        methods=tuple(methods.split(",")),
+        methods=None if methods is None else tuple(methods.split(",")),
         checks=tuple(CHECKS) if checks == "all" else tuple(checks.split(",")),
         seeds=seeds,
         train=o.trains(train, weak_train, strong_train, weak=[weak], strong=[strong]),
@@ -93,10 +93,12 @@ def _dry_run(suite: Suite, kept: Store, workers: int, as_json: bool) -> None:
 
     numbers: dict[str, Any] = {"plan": "stress", **count_sweep(load_campaign(suite), kept, workers=workers)}
     if as_json:
-        return printing.print_json({**numbers, "left_out": dict(suite.left_out)})
+        return printing.print_json(
+            {**numbers, "left_out": dict(suite.left_out), "methods_left_out": dict(suite.methods_left_out)}
+        )
     print_dry_run(numbers)
-    for check, why in suite.left_out.items():
-        typer.echo(f"not applicable: {check}: {why}")
+    for name, why in (*suite.left_out.items(), *suite.methods_left_out.items()):
+        typer.echo(f"not applicable: {name}: {why}")
 
 
 def _run(asked: Asked, suite: Suite, kept: Store, workers: int, retry_failed: bool, began: float) -> Stressed:
@@ -124,10 +126,11 @@ def _answer(found: Stressed, kept: Store, report: Path | None, as_json: bool) ->
 
     from oversight.cli.live import print_summary
     from oversight.reports.stress import as_rich
+    from oversight.reports.stress_exports import write
 
     summary, stress = found.swept.summary, found.stress
     if report and stress.result.studies:
-        stress.result.report(report)
+        write(stress, report)
     printing.tell_damaged(kept, found=summary.damaged)
     print_summary(summary, found.swept.campaign.graph, found=summary.found if summary.stopped else None)
     if as_json:

@@ -116,6 +116,13 @@ class FittedBagOfWords:
         return _probs(self.model, _apply(self.vectorizer, rows), self.n_classes)
 
 
+def read_words(text: str) -> list[str]:
+    """The words of a text as a bag of words reads them, in their order."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return list(TfidfVectorizer().build_analyzer()(text))
+
+
 def _apply(vectorizer: Any, rows: Rows) -> Any:
     first = vectorizer.transform(rows.texts)
     return first if rows.others is None else first - vectorizer.transform(rows.others)

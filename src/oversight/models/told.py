@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone
+from oversight.models.features import feature_backbone
+from oversight.models.lexical import BagOfWords, read_words
 from oversight.models.student import Fitted, Loss, Student, Validation, check_student, cross_entropy, trained_how
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows, content_id
@@ -187,3 +190,24 @@ class FittedHearing:
     def predict(self, rows: Rows) -> Floats:
         """(n, k) class probabilities of rows that the supervisor has answered."""
         return self.fitted.predict(self.how.shown(rows, self.answers))
+
+
+def alike(told: Told) -> tuple[str, ...]:
+    """The answers that the student reads as another answer, by class; none where it tells all of them apart.
+
+    Read off what the student is given, before anything is learned: the ids of a network's tokenizer, where words that
+    it does not know are one and the same; the words of a bag of words, which has none for a mere sign. A student that
+    is neither is taken to tell them apart.
+    """
+    prompts = [told.template.replace("{text}", "").replace("{answer}", word) for word in told.words]
+    read = _read(told.student, prompts)
+    return tuple(word for word, one in zip(told.words, read, strict=True) if read.count(one) > 1)
+
+
+def _read(student: Student, prompts: list[str]) -> list[Any]:
+    network = feature_backbone(student)
+    if network is not None:
+        from oversight.models.network import load_tokenizer
+
+        return [list(ids) for ids in load_tokenizer(network.checkpoint)(prompts)["input_ids"]]
+    return [read_words(one) for one in prompts] if isinstance(student, BagOfWords) else list(prompts)

@@ -20,7 +20,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def as_page(result: Result) -> str:
     """The whole document. Same result, same text."""
     kicker = "oversight: weak-to-strong study" if len(result.studies) == 1 else "oversight: weak-to-strong studies"
-    return document(sections.page_title(result), kicker, _parts(result))
+    return document(sections.page_title(result), kicker, content(result))
 
 
 def document(name: str, kicker: str, *content: str) -> str:
@@ -54,7 +54,8 @@ def as_fragment(result: Result) -> str:
     return el("div", el("style", style()), join(parts), class_="ov ov-fragment")
 
 
-def _parts(result: Result) -> Raw:
+def content(result: Result) -> Raw:
+    """What stands below the heading of a page."""
     if not result.studies:
         return el("p", "This result holds no studies.")
     words = join(part(result) for part in (sections.demo_notes, sections.summary, sections.warning_box))

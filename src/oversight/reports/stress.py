@@ -100,6 +100,7 @@ class Stress:
         claims: in the order of the checks.
         figures: every study.
         left_out: checks that do not apply, with the reason.
+        methods_left_out: methods by default that do not apply, with the reason.
         result: the studies as of any campaign, for a report.
         about: command, versions, seconds.
     """
@@ -110,6 +111,7 @@ class Stress:
     left_out: Mapping[str, str]
     result: Result
     about: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    methods_left_out: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def broken(self) -> bool:
@@ -129,6 +131,7 @@ class Stress:
             "counts": self.counts,
             "claims": [claim.as_json() for claim in self.claims],
             "left_out": dict(self.left_out),
+            "methods_left_out": dict(self.methods_left_out),
             "studies": [
                 {"check": one.check, "case": one.name, "planted": one.planted, **one.study.as_json()}
                 for one in self.figures
@@ -225,18 +228,23 @@ def _planted(stress: Stress, check: str) -> list[Any]:
 def _foot(stress: Stress) -> list[Any]:
     from rich.text import Text
 
-    counts = stress.counts
-    told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
-    told += "; what must hold is contradicted" if stress.broken else ""
+    refused = [f"method {clean(one)} not applicable: {clean(why)}" for one, why in stress.methods_left_out.items()]
     return [
-        *(Text(line, style="dim") for line in _context(stress)),
+        *(Text(line, style="yellow") for line in refused),
+        *(Text(line, style="dim") for line in context_of(stress)),
         Text(READ, style="dim"),
         Text(""),
-        Text(told, style="bold red" if stress.broken else "bold"),
+        Text(tally(stress), style="bold red" if stress.broken else "bold"),
     ]
 
 
-def _context(stress: Stress) -> list[str]:
+def tally(stress: Stress) -> str:
+    """`12 pass, 1 FAIL; what must hold is contradicted`."""
+    told = ", ".join(f"{n} {verdict}" for verdict, n in stress.counts.items() if n) or "no claims"
+    return told + ("; what must hold is contradicted" if stress.broken else "")
+
+
+def context_of(stress: Stress) -> list[str]:
     """What the numbers are, and of which rows."""
     studies = [one.study for one in stress.figures if one.study is not None]
     if not studies:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oversight.errors import InputError, unknown
+from oversight.methods.method import check_needs
 from oversight.models.finetune.memory import available_bytes
 from oversight.reports.stress import Stress
 from oversight.resolve.models import ModelOptions
@@ -22,7 +23,7 @@ from oversight.runs.store import Store
 from oversight.studies.planted import CHECKS, NAIVE, Suite, suite_of
 from oversight.studies.stress import stress_of
 from oversight.studies.sweep import Swept, run_sweep
-from oversight.studies.weak_to_strong import Campaign, plan_studies
+from oversight.studies.weak_to_strong import Arm, Campaign, Setup, plan_studies
 from oversight.tasks.columns import Columns
 from oversight.tasks.task import Task
 
@@ -39,7 +40,7 @@ class Asked:
     Attributes:
         task: as in `load_task`.
         weak, strong: one supervisor, one student.
-        methods: by name; `naive` is always among them, as theory speaks of it.
+        methods: by name; `naive` is always among them, as theory speaks of it. None = those of METHODS that apply.
         checks: of CHECKS.
         seeds: trainings of every role.
         train: by role (`weak`, `strong`), how it is trained; empty = probes.
@@ -53,7 +54,7 @@ class Asked:
     task: str | Task = TASK
     weak: str = WEAK
     strong: str = STRONG
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] | None = None
     checks: tuple[str, ...] = tuple(CHECKS)
     seeds: int = 5
     train: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -90,7 +91,7 @@ def load_suite(asked: Asked) -> Suite:
         asked.task,
         weak=asked.weak,
         strong=asked.strong,
-        method=list(dict.fromkeys((NAIVE, *asked.methods))),
+        method=list(dict.fromkeys((NAIVE, *(METHODS if asked.methods is None else asked.methods)))),
         train=dict(asked.train) or None,
         settings=asked.settings,
         seeds=asked.seeds,
@@ -101,7 +102,23 @@ def load_suite(asked: Asked) -> Suite:
         weak_options=options,
         strong_options=options,
     )
-    return suite_of(setup, checks=asked.checks)
+    setup, refused = _applying(setup) if asked.methods is None else (setup, {})
+    return replace(suite_of(setup, checks=asked.checks), methods_left_out=refused)
+
+
+def _applying(setup: Setup) -> tuple[Setup, dict[str, str]]:
+    """The setup with naive training and what else this student takes, and why it does not take the others."""
+    kept, refused = list[Arm](), dict[str, str]()
+    for arm in setup.arms:
+        name, n_supervisors = arm.method_name, len(arm.supervisors)
+        try:
+            if name != NAIVE:
+                n_classes = setup.task.n_classes
+                check_needs(name, arm.method, arm.student, n_supervisors=n_supervisors, n_classes=n_classes)
+            kept.append(arm)
+        except InputError as error:
+            refused[name] = str(error).removeprefix(f"method {name}: ")
+    return replace(setup, arms=tuple(kept)), refused
 
 
 def load_campaign(suite: Suite) -> Campaign:
@@ -111,7 +128,9 @@ def load_campaign(suite: Suite) -> Campaign:
 
 def graph_of(document: Mapping[str, Any]) -> Graph:
     """The graph that another process was given as a document."""
-    own: dict[str, Any] = {name: tuple(value) if name in SEVERAL else value for name, value in document.items()}
+    own: dict[str, Any] = {
+        name: tuple(value) if name in SEVERAL and value is not None else value for name, value in document.items()
+    }
     return load_campaign(load_suite(Asked(**own))).graph
 
 
@@ -155,7 +174,7 @@ def stress(
     *,
     weak: str = WEAK,
     strong: str = STRONG,
-    methods: str | Sequence[str] = METHODS,
+    methods: str | Sequence[str] | None = None,
     checks: str | Sequence[str] = tuple(CHECKS),
     seeds: int = 5,
     store: str | Path | Store | None = None,
@@ -169,7 +188,7 @@ def stress(
         task: as in `weak_to_strong`.
         weak: one supervisor, whose errors are counted and planted anew.
         strong: who learns.
-        methods: names of the table; `naive` is always among them.
+        methods: names of the table; `naive` is always among them. None = `naive`, and `confidence` where it applies.
         checks: `simulable`, `errors`, `imitation`, `leak`.
         seeds: trainings of every role; ask for 5 or more.
         store: as in `weak_to_strong`.
@@ -185,7 +204,7 @@ def stress(
 
     Source: after Burns et al. 2023, arXiv:2312.09390, appendix E; what differs: docs/stress.md.
     """
-    named = (methods,) if isinstance(methods, str) else tuple(methods)
+    named = (methods,) if isinstance(methods, str) else None if methods is None else tuple(methods)
     wanted = (checks,) if isinstance(checks, str) else tuple(checks)
     own = task if isinstance(task, Task) else str(task)
     asked = Asked(task=own, weak=weak, strong=strong, methods=named, checks=wanted, seeds=seeds, **options)

@@ -61,11 +61,13 @@ class Suite:
         setups: of the task as it is, then of its rows with the answer in them.
         cases: one for every arm of every setup, in the same order.
         left_out: checks that do not apply here, with the reason.
+        methods_left_out: methods by default that this student does not take, with the reason.
     """
 
     setups: tuple[Setup, ...]
     cases: tuple[Case, ...]
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    methods_left_out: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def suite_of(setup: Setup, *, checks: Sequence[str]) -> Suite:

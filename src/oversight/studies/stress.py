@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from oversight.metrics.contrasts import combine, difference
 from oversight.metrics.intervals import Estimate, linear_interval, moments
-from oversight.reports.result import Study, TestRows
+from oversight.models.student import Student
+from oversight.models.told import Told, alike
+from oversight.reports.result import ROLES, Study, TestRows
 from oversight.reports.stress import Claim, Figure, Stress
 from oversight.runs.store import Store
 from oversight.studies.planted import (
@@ -37,7 +39,7 @@ from oversight.tasks.task import Floats, Ints
 NEAR = 0.1
 NEAR_SCORE = 0.02
 TOO_GOOD = 0.95
-CUT = "were truncated"
+MOST_CUT = 0.01
 NOTICED = ("give the answer away", "told apart")
 INDEPENDENT = 0.05
 ABOVE = np.nextafter(0.0, 1.0)
@@ -50,7 +52,12 @@ def stress_of(
     by_key = {study.keys["score"][0]: study for study in swept.result.studies}
     steps = [one.step.key for one in swept.campaign.scored]
     studies = [by_key.get(key) for key in steps]
-    seen = _Seen(store, {(case.check, case.name): one for case, one in _naive(suite, studies) if one is not None})
+    done = [(case, one) for case, one in _naive(suite, studies) if one is not None]
+    seen = _Seen(
+        store,
+        studies={(case.check, case.name): one for case, one in done},
+        students={(case.check, case.name): case.arm.student for case, _ in done},
+    )
     readers: dict[str, Callable[[_Seen], list[Claim]]] = {
         "simulable": _simulable,
         "errors": _errors,
@@ -66,6 +73,7 @@ def stress_of(
             for case, study in zip(suite.cases, studies, strict=True)
         ),
         left_out=suite.left_out,
+        methods_left_out=suite.methods_left_out,
         result=swept.result,
         about=about or {},
     )
@@ -104,8 +112,15 @@ class _Behind:
 class _Seen:
     """Finished studies of naive training by check and case, and their predictions."""
 
-    def __init__(self, store: Store, studies: Mapping[tuple[str, str], Study]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        studies: Mapping[tuple[str, str], Study],
+        students: Mapping[tuple[str, str], Student],
+    ) -> None:
         self.studies = studies
+        self.students = students
         self._store = store
         self._read: dict[tuple[str, str], _Behind] = {}
 
@@ -120,14 +135,43 @@ class _Seen:
             self._read[key] = _Behind(stored_rows(self._store, self.studies[key]))
         return self._read[key]
 
+    def cut(self, check: str, name: str, roles: Sequence[str]) -> str:
+        """Why the end of its prompts counts for little: more than MOST_CUT of some network's rows are truncated; the
+        worst in words, or empty."""
+        keys = [key for role in roles for key in self.studies[check, name].keys[role]]
+        worst = max((one for key in keys for one in _truncated(self._store, key)), default=(0.0, ""))
+        return worst[1] if worst[0] > MOST_CUT else ""
+
+
+def _truncated(store: Store, key: str) -> list[tuple[float, str]]:
+    """What one fit read and was too long: the share of rows, and the same in words."""
+    outcome = store.get(key)
+    if outcome is None:
+        return []
+    own = outcome.record["choices"].get("truncated")
+    read = cast("list[dict[str, int]]", [*outcome.record.get("features", []), *([own] if own else [])])
+    return [
+        (
+            one["n_truncated"] / max(1, one["n_rows"]),
+            f"{one['n_truncated']} of {one['n_rows']} prompts are cut at {one['max_tokens']} tokens, "
+            "and with them what stands at their end",
+        )
+        for one in read
+    ]
+
+
+def _not_told(claim: Claim, reason: str) -> Claim:
+    """The claim without what was seen, where there is a reason that nothing can be seen."""
+    return replace(claim, seen=None, held=None, told=f"cannot be seen: {reason}") if reason else claim
+
 
 def _near_zero(seen: _Seen, check: str, name: str) -> Claim:
     """The gain is at most NEAR of the gap, and at least NEAR_SCORE is allowed where the gap is small or unknown."""
-    study, behind = seen.studies[check, name], seen.behind(check, name)
+    behind = seen.behind(check, name)
     gain = behind.mean(behind.right("student") - behind.right("weak"))
     gap = float((behind.right("ceiling") - behind.right("weak")).mean())
     margin = max(NEAR * gap, NEAR_SCORE)
-    claim = Claim(
+    return Claim(
         check=check,
         planted=name,
         expected=f"student - weak near 0 (within {margin:.3f})",
@@ -135,10 +179,6 @@ def _near_zero(seen: _Seen, check: str, name: str) -> Claim:
         low=-margin,
         high=margin,
     )
-    cut = [warning for warning in study.warnings if CUT in warning]
-    if check == "imitation" and cut:
-        return Claim(check=check, planted=name, expected=claim.expected, told=f"not told: {cut[0]}")
-    return claim
 
 
 def _copies(seen: _Seen, check: str, name: str) -> Claim:
@@ -276,7 +316,16 @@ def _imitation(seen: _Seen) -> list[Claim]:
                 low=ABOVE,
             )
         )
-    return found
+    reason = _unread(seen.students[check, TOLD]) or seen.cut(check, TOLD, ("student", "ceiling"))
+    return [_not_told(claim, reason) for claim in found]
+
+
+def _unread(student: Student) -> str:
+    """Why it cannot read the answers that it is told; empty where it can."""
+    same = alike(student) if isinstance(student, Told) else ()
+    if not same:
+        return ""
+    return f"{student.name} reads the answers {', '.join(same)} as the same, since it does not know these words"
 
 
 def _leak(seen: _Seen) -> list[Claim]:
@@ -285,14 +334,17 @@ def _leak(seen: _Seen) -> list[Claim]:
         behind = seen.behind(check, WORD)
         role = min(("weak", "student", "ceiling"), key=lambda one: float(behind.right(one).mean()))
         found.append(
-            Claim(
-                check=check,
-                planted=WORD,
-                expected=f"every role right on more than {TOO_GOOD:.0%} of the test rows",
-                seen=behind.mean(behind.right(role)),
-                low=TOO_GOOD,
-                must=False,
-                told=f"{role}, the lowest:",
+            _not_told(
+                Claim(
+                    check=check,
+                    planted=WORD,
+                    expected=f"every role right on more than {TOO_GOOD:.0%} of the test rows",
+                    seen=behind.mean(behind.right(role)),
+                    low=TOO_GOOD,
+                    must=False,
+                    told=f"{role}, the lowest:",
+                ),
+                seen.cut(check, WORD, ROLES),
             )
         )
     for name in (WORD, FORMAT):
