@@ -76,7 +76,12 @@ def _pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def as_page(stress: Stress) -> str:
     """The whole document. Same results, same text."""
     claims = (
-        table("Claims of naive training, with 95 % intervals", HEADINGS, [*map(_row, stress.claims)], class_="ov-main")
+        table(
+            "Claims of naive training, with 95 % intervals",
+            ("planted, check", *HEADINGS[2:]),
+            [*map(_row, stress.claims)],
+            class_="ov-main ov-claims",
+        )
         if stress.claims
         else el("p", "No claim: what it speaks of is not finished.")
     )
@@ -94,7 +99,8 @@ def _row(claim: Claim) -> list[str]:
     words = seen_of(claim)
     if claim.seen is not None:
         words = join([f"{clean(claim.told)} " if claim.told else "", cell(claim.seen)])
-    return [clean(claim.check), clean(claim.planted), _expected(claim), words, _verdict(claim.verdict)]
+    name = join([clean(claim.planted), " ", el("span", clean(claim.check), class_="ov-below")])
+    return [name, _expected(claim), words, _verdict(claim.verdict)]
 
 
 def _verdict(verdict: str) -> Raw:
