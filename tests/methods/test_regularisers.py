@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import stdtrit
 
 from oversight.describe import describe
 from oversight.errors import InputError
@@ -141,6 +143,11 @@ def rows_of(found: list[dict[str, Any]]) -> tuple[Rows, np.ndarray]:
     return Rows(ids=ids, texts=texts, groups=ids), np.array([one["label"] for one in found])
 
 
+TO_THE_END = Full(epochs=10, batch_size=16, lr=2e-3, evaluations=1, early_stopping=False)
+BY_HEART = replace(TO_THE_END, epochs=20)
+"""Of 60 rows, long enough to know them by heart, wrong labels too."""
+
+
 def gains(
     method: Method,
     pretrained: Backbone,
@@ -148,24 +155,33 @@ def gains(
     *,
     flips: float,
     seeds: int,
+    recipe: Full = TO_THE_END,
+    n: int = 120,
+    n_validation: int = 40,
 ) -> Floats:
-    """(seeds,): accuracy with a method less naive's, both to the last of ten epochs on 120 rows."""
-    recipe = Full(epochs=10, batch_size=16, lr=2e-3, evaluations=1, early_stopping=False)
+    """(seeds,): accuracy with a method less naive's, both by one recipe on n rows, on 200 test rows."""
     found: list[float] = []
+    last = n + n_validation
     for seed in range(seeds):
-        rows, truth = rows_of(planted_rows(360, seed=seed))
-        wrong = np.random.default_rng(seed).random(360) < flips
+        rows, truth = rows_of(planted_rows(last + 200, seed=seed))
+        wrong = np.random.default_rng(seed).random(last + 200) < flips
         named = np.where(wrong, 1 - truth, truth)
         labels = Labels.of(rows, np.where(np.eye(2)[named] > 0, 0.95, 0.05), source="weak")
-        first, seen, test = rows.take(range(120)), rows.take(range(120, 160)), rows.take(range(160, 360))
+        first, seen, test = rows.take(range(n)), rows.take(range(n, last)), rows.take(range(last, last + 200))
         data = WeakData(rows=first, labels=(labels.on(first),), validation=seen, validation_labels=(labels.on(seen),))
         taught = FineTuned(backbone=pretrained, recipe=recipe)
         naive, other = (
-            float((one.train(taught, data, seed=Seed.of(seed)).predict(test).argmax(1) == truth[160:]).mean())
+            float((one.train(taught, data, seed=Seed.of(seed)).predict(test).argmax(1) == truth[last:]).mean())
             for one in (WithLoss(), method)
         )
         found.append(other - naive)
     return np.array(found)
+
+
+def interval(found: Floats) -> tuple[float, float]:
+    """95 %, Student's t over seeds."""
+    half = stdtrit(len(found) - 1, 0.975) * found.std(ddof=1) / np.sqrt(len(found))
+    return float(found.mean() - half), float(found.mean() + half)
 
 
 @pytest.mark.slow
@@ -173,7 +189,7 @@ def test_an_anchor_keeps_a_network_that_knows_from_learning_noise_by_heart(
     pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     found = gains(AnchoredStates(), pretrained, planted_rows, flips=0.25, seeds=6)
-    assert found.mean() - 2.571 * found.std(ddof=1) / np.sqrt(6) > 0
+    assert interval(found)[0] > 0, found
 
 
 @pytest.mark.slow
@@ -181,7 +197,7 @@ def test_own_labels_of_rows_not_learned_from_keep_a_network_from_it_too(
     pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     found = gains(Selective(0.75), pretrained, planted_rows, flips=0.25, seeds=6)
-    assert found.mean() - 2.571 * found.std(ddof=1) / np.sqrt(6) > 0
+    assert interval(found)[0] > 0, found
 
 
 @pytest.mark.slow
@@ -189,8 +205,36 @@ def test_on_right_labels_an_anchor_has_nothing_to_give(
     pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     found = gains(AnchoredStates(), pretrained, planted_rows, flips=0.0, seeds=4)
-    half = 3.182 * found.std(ddof=1) / 2
-    assert found.mean() - half <= 0 <= found.mean() + half
+    low, high = interval(found)
+    assert low <= 0 <= high, found
+
+
+@pytest.mark.slow
+def test_weights_pulled_back_to_their_start_keep_a_network_that_knows_from_learning_noise_by_heart(
+    pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    found = gains(DecayToStart(100.0), pretrained, planted_rows, flips=0.3, seeds=8, recipe=BY_HEART, n=60)
+    assert interval(found)[0] > 0, found
+
+
+@pytest.mark.slow
+def test_without_early_stopping_a_network_that_knows_learns_noise_by_heart(
+    pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    stopped = replace(BY_HEART, early_stopping=True, evaluations=10)
+    found = gains(LastWeights(), pretrained, planted_rows, flips=0.3, seeds=6, recipe=stopped, n=60, n_validation=200)
+    assert interval(found)[1] < 0, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [DecayToStart(100.0), LastWeights()])
+def test_on_right_labels_neither_pull_nor_stop_has_anything_to_give(
+    method: Method, pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    stopped = replace(BY_HEART, early_stopping=isinstance(method, LastWeights), evaluations=10)
+    found = gains(method, pretrained, planted_rows, flips=0.0, seeds=5, recipe=stopped, n=60)
+    low, high = interval(found)
+    assert low <= 0 <= high and abs(found.mean()) < 0.01, found
 
 
 def test_without_early_stopping_the_last_weights_are_kept(backbone: Backbone, data: WeakData) -> None:

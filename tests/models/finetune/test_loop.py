@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,31 @@ def close(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], *, atol: float
         torch.testing.assert_close(a[name], b[name], rtol=0, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
 
 
+class Kept:
+    """What autograd keeps for a backward pass, counted while it lives."""
+
+    def __init__(self, tensor: torch.Tensor, alive: list[int], peak: list[int]) -> None:
+        self.tensor, self.alive = tensor, alive
+        alive[0] += tensor.nbytes
+        peak[0] = max(peak[0], alive[0])
+
+    def __del__(self) -> None:
+        self.alive[0] -= self.tensor.nbytes
+
+
+@contextmanager
+def kept_at_most(classifier: Classifier) -> Iterator[list[int]]:
+    """A list of one: the most bytes that autograd kept at any moment in the block, weights left out."""
+    weights = {one.untyped_storage().data_ptr() for one in classifier.network.model.parameters()}
+    alive, peak = [0], [0]
+
+    def keep(tensor: torch.Tensor) -> Any:
+        return tensor if tensor.untyped_storage().data_ptr() in weights else Kept(tensor, alive, peak)
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor if isinstance(kept, Kept) else kept):
+        yield peak
+
+
 def weights_of(classifier: Classifier) -> dict[str, torch.Tensor]:
     return {name: one.detach().clone() for name, one in classifier.trained().items()}
 
@@ -182,6 +208,24 @@ def test_evaluations_are_evenly_spaced_and_end_with_the_run(n_updates: int, eval
 
 
 # The gradient of a whole batch, however it is cut.
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_memory_holds_the_graph_of_one_pass_at_a_time(
+    loss: str, make: Callable[..., Classifier], even: Callable[..., Encoded]
+) -> None:
+    """The predecessor's micro-batches saved nothing: all their graphs lived until one backward pass at the end.
+
+    Some of what is kept does not grow with the rows, so an eighth of them takes more than an eighth.
+    """
+    classifier = start_anywhere(make())
+    encoded, targets = even(classifier, 32), soft_labels(32)
+    peaks: list[int] = []
+    for rows_at_once in (32, 4):
+        with kept_at_most(classifier) as peak:
+            slopes(classifier, encoded, range(32), targets, LOSSES[loss], budget=WORDS * rows_at_once)
+        peaks.append(peak[0])
+    assert peaks[1] < peaks[0] / 2, peaks
 
 
 @pytest.mark.parametrize("dropout", [False, True], ids=["plain", "dropout"])
