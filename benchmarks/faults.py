@@ -65,8 +65,8 @@ def together(place: Path, *, seed: int, steps: int = 100) -> str:
     return "; ".join(said) + "; each computed once, all answers equal byte for byte"
 
 
-def ray(place: Path, *, seed: int, steps: int = 150, seconds: float = 1.0) -> str:
-    """A worker process of Ray is killed every few seconds, in the middle of a step, until the sweep is done."""
+def ray(place: Path, *, seed: int, steps: int = 150, seconds: float = 1.0, most: int = 8) -> str:
+    """A worker process of Ray is killed every few seconds, in the middle of a step, `most` times at most."""
     if importlib.util.find_spec("ray") is None:
         return "skipped: ray is not installed"
     draw, kills = random.Random(seed), 0
@@ -77,7 +77,7 @@ def ray(place: Path, *, seed: int, steps: int = 150, seconds: float = 1.0) -> st
     while driver.running():
         until(lambda: not driver.running(), draw.uniform(*RAY_SECONDS))
         busy = toy.busy()
-        if busy and driver.running():
+        if busy and driver.running() and kills < most:
             os.kill(draw.choice(busy), 9)
             kills += 1
     expect(driver.wait() == 0, f"the sweep did not end well: {driver.said()}")

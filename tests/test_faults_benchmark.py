@@ -92,7 +92,8 @@ def test_sweeps_on_one_store_share_the_work(parts: dict[str, ModuleType], tmp_pa
 @pytest.mark.slow
 def test_a_sweep_on_ray_survives_the_death_of_workers(parts: dict[str, ModuleType], tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    assert "workers killed" in parts["faults"].ray(tmp_path, seed=0, steps=60)
+    # Four: a step over which five workers died counts as failed, and on a slow machine all may meet one step.
+    assert "workers killed" in parts["faults"].ray(tmp_path, seed=0, steps=60, most=4)
 
 
 def test_a_step_computed_after_it_was_published_is_a_violation(

@@ -146,7 +146,7 @@ def test_numbers_come_back_as_they_were_written(rates: list[float]) -> None:
 WRONG: dict[str, tuple[str | Full, dict[str, Any], str]] = {
     "a name": ("fulll", {}, "unknown train 'fulll': did you mean 'full'? known: probe, full, lora, lp-ft, prompt"),
     "far from any name": ("sgd", {}, "unknown train 'sgd': known: probe, full, lora, lp-ft, prompt"),
-    "a setting": ("lora", {"rnk": "3"}, "unknown setting of lora 'rnk': did you mean 'rank'? known: alpha, batch_size"),
+    "a setting": ("lora", {"rnk": "3"}, "unknown setting of lora 'rnk': did you mean 'rank'? known: alpha, anchor, "),
     "of another recipe": ("full", {"rank": "3"}, "unknown setting of full 'rank': "),
     "the machine as a whole": ("full", {"machine": "fast"}, "unknown setting of full 'machine': "),
     "a whole number": ("full", {"epochs": "2.5"}, "--set epochs: found '2.5', expected a whole number or none"),
