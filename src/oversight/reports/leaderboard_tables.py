@@ -131,14 +131,12 @@ def as_rich(board: Leaderboard) -> Group:
 
     parts: list[Table | Text] = [Text(conclusion(board), style="bold"), Text("")]
     for sheet in sheets(board):
-        table = Table(
-            title=Text(clean(sheet.title)), title_justify="left", title_style="bold", box=None, pad_edge=False
-        )
+        table = Table(box=None, pad_edge=False)
         for i, name in enumerate(sheet.head):
             table.add_column(Text(clean(name)), overflow="fold", no_wrap=i == 0)
         for row in sheet.rows:
             table.add_row(*(Text(clean(cell)) for cell in row))
-        parts += [table, Text("")]
+        parts += [Text(clean(sheet.title), style="bold"), table, Text("")]  # a table folds its title to its own width
     parts += [Text(line, style="dim") for line in notes(board)]
     return Group(*parts)
 
