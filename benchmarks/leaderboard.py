@@ -114,11 +114,22 @@ def run(board: Board, data: Path, *, store: Path, workers: int, to: Path) -> Map
     shown = shlex.join(["oversight", *board.command(Path("DATA"))])
     print(f"\n{board.title}\n$ {shown}", flush=True)
     for ending in ("json", "md"):
-        words = [*board.command(data), *shared, "--report", str(to / f"leaderboard_{board.name}.{ending}")]
+        file = (to if ending == "json" else store) / f"leaderboard_{board.name}.{ending}"
+        words = [*board.command(data), *shared, "--report", str(file)]
         done = subprocess.run([sys.executable, "-m", "oversight", *words], check=False)
         if done.returncode not in (0, 1):
             raise SystemExit(done.returncode)
+        file.write_text(without_places(file.read_text(), data, store=store))
     return json.loads((to / f"leaderboard_{board.name}.json").read_text())
+
+
+def without_places(text: str, data: Path, *, store: Path) -> str:
+    """A report that names DATA and STORE, and no folder of this machine."""
+    named = {str(Path.cwd() / data): "DATA", str(data.resolve()): "DATA", str(data): "DATA"}
+    named |= {str(store.resolve()): "STORE", str(store): "STORE", f"{ROOT}/": ""}
+    for place, name in named.items():
+        text = text.replace(place, name)
+    return text
 
 
 def reading(told: Mapping[str, Any]) -> list[str]:
@@ -139,7 +150,7 @@ def gain_of(gain: Mapping[str, Any]) -> str:
     return compact(f"{plus(gain['value'])} [{plus(gain['low'])}, {plus(gain['high'])}]")
 
 
-def page(found: Sequence[tuple[Board, Mapping[str, Any]]], *, said: str, to: Path) -> str:
+def page(found: Sequence[tuple[Board, Mapping[str, Any]]], *, said: str, store: Path) -> str:
     """docs/leaderboard.md; what stands between its marks of a reading is kept."""
     words = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy", "scipy")]
     machine = f"{os.cpu_count()} cores, {platform.machine()}, python {platform.python_version()}; {', '.join(words)}"
@@ -152,9 +163,9 @@ def page(found: Sequence[tuple[Board, Mapping[str, Any]]], *, said: str, to: Pat
         f"<!-- reading -->\n{said}<!-- /reading -->",
     ]
     for board, told in found:
-        tables = (to / f"leaderboard_{board.name}.md").read_text().replace("\n## ", "\n### ").removeprefix("## ")
+        tables = (store / f"leaderboard_{board.name}.md").read_text().replace("\n## ", "\n### ")
         parts += ["", f"## {board.title}", "", f"`{shlex.join(['oversight', *board.command(Path('DATA'))])}`", ""]
-        parts += [*reading(told), "", "### " + tables.removeprefix("### ")]
+        parts += [*reading(told), "", tables]
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
@@ -184,7 +195,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     to = RESULTS if arguments.write else arguments.store
-    to.mkdir(parents=True, exist_ok=True)
+    for folder in (to, arguments.store):
+        folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     found = [
         (board, run(board, arguments.data, store=arguments.store, workers=arguments.workers, to=to))
@@ -195,7 +207,7 @@ def main() -> None:
         print(f"\n{board.title}", *reading(told), sep="\n")
     if arguments.write:
         kept = READING.search(PAGE.read_text()) if PAGE.exists() else None
-        PAGE.write_text(page(found, said=kept[0] if kept else "", to=to))
+        PAGE.write_text(page(found, said=kept[0] if kept else "", store=arguments.store))
         METHODS.write_text(with_gains(METHODS.read_text(), found))
     print(f"\n{time.monotonic() - began:.0f} s")
 
