@@ -102,7 +102,7 @@ BOARDS = (
         words=(
             *("--weak", "bow", "--strong", "minilm@2", "--train", "full", "--set", "epochs=5", "--set", "lr=2e-4"),
             *("--seeds", "3", "--methods"),
-            "naive,confidence,entropy,product,reverse_kl,confidence_filter,decay_to_start,anchored_states",
+            "naive,confidence,entropy,product,reverse_kl,confidence_filter,decay_to_start,anchored_states,lp_ft,last_weights",
         ),
     ),
 )
