@@ -185,11 +185,9 @@ def _answer(budgeted: Budgeted, kept: Store, as_json: bool) -> None:
 
 
 def _print(curve: Any) -> None:
-    from rich.console import Console
-
     from oversight.reports.budget_tables import as_rich
 
-    Console(highlight=False).print(as_rich(curve))
+    printing.print_tables(curve, as_rich)
 
 
 def _dry_run(found: Budget, kept: Store, workers: int, as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -142,15 +141,10 @@ def _answer(compared: Compared, kept: Store, as_json: bool) -> None:
 
 
 def print_board(board: Any) -> None:
-    """The tables on stdout; as wide as the terminal, or as the tables where there is none."""
-    from rich.console import Console
-
+    """The tables on stdout."""
     from oversight.reports.leaderboard_tables import as_rich
 
-    if sys.stdout.isatty():
-        Console(highlight=False).print(as_rich(board))
-    else:
-        typer.echo(str(board))
+    printing.print_tables(board, as_rich)
 
 
 def _dry_run(comparison: Comparison, kept: Store, workers: int, as_json: bool) -> None:

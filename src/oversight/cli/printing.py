@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -256,3 +256,13 @@ def tell_damaged(store: Store, *, found: Sequence[str] = ()) -> None:
     faults: list[str] = getattr(store, "damaged", [])
     for fault in dict.fromkeys((*found, *faults)):
         typer.echo(f"oversight: damaged result computed again: {fault}", err=True)
+
+
+def print_tables(told: Any, as_rich: Callable[[Any], Any]) -> None:
+    """Tables on stdout: as wide as the terminal, or as they are where there is none."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        Console(highlight=False).print(as_rich(told))
+    else:
+        typer.echo(str(told))

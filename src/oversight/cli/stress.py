@@ -122,8 +122,6 @@ def _run(asked: Asked, suite: Suite, kept: Store, workers: int, retry_failed: bo
 
 
 def _answer(found: Stressed, kept: Store, report: Path | None, as_json: bool) -> None:
-    from rich.console import Console
-
     from oversight.cli.live import print_summary
     from oversight.reports.stress import as_rich
     from oversight.reports.stress_exports import write
@@ -136,7 +134,7 @@ def _answer(found: Stressed, kept: Store, report: Path | None, as_json: bool) ->
     if as_json:
         printing.print_json(stress.as_json())
     elif stress.result.studies:
-        Console(highlight=False).print(as_rich(stress))
+        printing.print_tables(stress, as_rich)
     if report and stress.result.studies:
         typer.echo(f"Report: {report}", err=as_json)
     if summary.stopped:
