@@ -194,9 +194,7 @@ def test_a_setting_given_by_hand_is_marked_exploratory(oversight: Call, sets: li
 def test_a_tuned_setting_after_others_were_scored_on_the_same_rows_is_exploratory(
     oversight: Call, sets: list[str]
 ) -> None:
-    tried = ("--set", "confidence.aux_weight=0.9")
     oversight("w2s", "pears.jsonl", *BASE, "--method", "confidence", "--aux-weight", "0.9")
-    del tried
     words = (*BASE, "--methods", "naive,confidence", "--dev", "apples.jsonl", "--trials", "3", "--json")
     board = oversight("compare", "pears.jsonl", *words).json
     found = by_name(board)["confidence"]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from oversight.cli import campaigns, printing
 from oversight.cli import options as o
-from oversight.cli import printing
-from oversight.cli.app import INTERRUPTED, app
+from oversight.cli.app import app
 from oversight.cli.compare import trains_of_networks
 from oversight.cli.settings import read_settings
 from oversight.cli.studies import about_now
@@ -106,7 +106,6 @@ def budget(
     check_workers(workers)
     if report:
         check_place(report)
-    columns = {name: one for name, one in (("text", text), ("label", label), ("group", group)) if one}
     asked = Asked(
         tasks=(task,),
         weak=weak,
@@ -116,7 +115,7 @@ def budget(
         seeds=seeds,
         settings=_settings(settings or []),
         options={"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
-        columns={"": columns},
+        columns={"": campaigns.columns(text=text, label=label, group=group)},
     )
     wanted = Wanted(
         study=asked,
@@ -146,20 +145,16 @@ def _settings(texts: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _run(found: Budget, kept: Store, workers: int, retry_failed: bool, began: float) -> Budgeted:
-    from oversight.cli.live import live_view
     from oversight.resolve.budgeting import run_budget
-    from oversight.runs.drive import Stop, interruptible
 
-    stop = Stop()
-    with interruptible(stop), live_view("budget") as watch:
+    with campaigns.watched("budget") as how:
         budgeted = run_budget(
             found,
             store=kept,
             workers=workers,
             about=about_now(kept),
             retry_failed=retry_failed,
-            watch=watch,
-            stop=stop,
+            **how,
         )
     if budgeted.curve is None:
         return budgeted
@@ -168,20 +163,13 @@ def _run(found: Budget, kept: Store, workers: int, retry_failed: bool, began: fl
 
 
 def _answer(budgeted: Budgeted, kept: Store, as_json: bool) -> None:
-    from oversight.cli.live import print_summary
-
-    summary = budgeted.swept.summary
-    printing.tell_damaged(kept, found=summary.damaged)
-    print_summary(summary, budgeted.swept.campaign.graph, found=summary.found if summary.stopped else None)
+    campaigns.tell_summary(budgeted.swept, kept)
     if budgeted.curve is not None:
         if as_json:
             printing.print_json(budgeted.curve.as_json())
         else:
             _print(budgeted.curve)
-    if summary.stopped:
-        raise typer.Exit(INTERRUPTED)
-    if summary.failed or budgeted.curve is None:
-        raise typer.Exit(1)
+    campaigns.leave(budgeted.swept, failed=budgeted.curve is None)
 
 
 def _print(curve: Any) -> None:

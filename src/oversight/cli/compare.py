@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from oversight.cli import by_task, printing
+from oversight.cli import by_task, campaigns, printing
 from oversight.cli import options as o
-from oversight.cli.app import INTERRUPTED, app
+from oversight.cli.app import app
 from oversight.cli.settings import read_settings
 from oversight.cli.studies import about_now
 
@@ -99,20 +99,16 @@ def trains_of_networks(
 
 
 def _run(comparison: Comparison, kept: Store, workers: int, retry_failed: bool, began: float) -> Compared:
-    from oversight.cli.live import live_view
     from oversight.resolve.comparing import run_comparison
-    from oversight.runs.drive import Stop, interruptible
 
-    stop = Stop()
-    with interruptible(stop), live_view("compare") as watch:
+    with campaigns.watched("compare") as how:
         found = run_comparison(
             comparison,
             store=kept,
             workers=workers,
             about=about_now(kept),
             retry_failed=retry_failed,
-            watch=watch,
-            stop=stop,
+            **how,
         )
     if found.board is None:
         return found
@@ -123,21 +119,16 @@ def _run(comparison: Comparison, kept: Store, workers: int, retry_failed: bool, 
 def _answer(compared: Compared, kept: Store, as_json: bool) -> None:
     from oversight.cli.live import print_summary
 
-    summary = compared.swept.summary
-    printing.tell_damaged(kept, found=summary.damaged)
     failed_trials = [one for one in compared.trials if one.summary.failed]
     for trial in failed_trials:
         print_summary(trial.summary, trial.campaign.graph)
-    print_summary(summary, compared.swept.campaign.graph, found=summary.found if summary.stopped else None)
+    campaigns.tell_summary(compared.swept, kept)
     if compared.board is not None:
         if as_json:
             printing.print_json(compared.board.as_json())
         else:
             print_board(compared.board)
-    if summary.stopped:
-        raise typer.Exit(INTERRUPTED)
-    if summary.failed or failed_trials or compared.board is None:
-        raise typer.Exit(1)
+    campaigns.leave(compared.swept, failed=bool(failed_trials) or compared.board is None)
 
 
 def print_board(board: Any) -> None:

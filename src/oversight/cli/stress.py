@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from oversight.cli import campaigns, printing
 from oversight.cli import options as o
-from oversight.cli import printing
-from oversight.cli.app import INTERRUPTED, app
+from oversight.cli.app import app
 from oversight.cli.studies import about_now, check_report
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def stress(
         seeds=seeds,
         train=o.trains(train, weak_train, strong_train, weak=[weak], strong=[strong]),
         settings=o.settings(settings or [], weak_lr=None, strong_lr=None),
-        columns={name: one for name, one in (("text", text), ("label", label), ("group", group)) if one},
+        columns=campaigns.columns(text=text, label=label, group=group),
         metric=metric or "accuracy",
         n_train=n_train,
         n_test=n_test,
@@ -102,12 +102,9 @@ def _dry_run(suite: Suite, kept: Store, workers: int, as_json: bool) -> None:
 
 
 def _run(asked: Asked, suite: Suite, kept: Store, workers: int, retry_failed: bool, began: float) -> Stressed:
-    from oversight.cli.live import live_view
     from oversight.resolve.stress import run_stress, with_seconds
-    from oversight.runs.drive import Stop, interruptible
 
-    stop = Stop()
-    with interruptible(stop), live_view("stress") as watch:
+    with campaigns.watched("stress") as how:
         found = run_stress(
             asked,
             suite,
@@ -115,29 +112,23 @@ def _run(asked: Asked, suite: Suite, kept: Store, workers: int, retry_failed: bo
             workers=workers,
             about=about_now(kept),
             retry_failed=retry_failed,
-            watch=watch,
-            stop=stop,
+            **how,
         )
     return with_seconds(found, time.monotonic() - began)
 
 
 def _answer(found: Stressed, kept: Store, report: Path | None, as_json: bool) -> None:
-    from oversight.cli.live import print_summary
     from oversight.reports.stress import as_rich
     from oversight.reports.stress_exports import write
 
-    summary, stress = found.swept.summary, found.stress
+    stress = found.stress
     if report and stress.result.studies:
         write(stress, report)
-    printing.tell_damaged(kept, found=summary.damaged)
-    print_summary(summary, found.swept.campaign.graph, found=summary.found if summary.stopped else None)
+    campaigns.tell_summary(found.swept, kept)
     if as_json:
         printing.print_json(stress.as_json())
     elif stress.result.studies:
         printing.print_tables(stress, as_rich)
     if report and stress.result.studies:
         typer.echo(f"Report: {report}", err=as_json)
-    if summary.stopped:
-        raise typer.Exit(INTERRUPTED)
-    if summary.failed or stress.broken:
-        raise typer.Exit(1)
+    campaigns.leave(found.swept, failed=bool(stress.broken))

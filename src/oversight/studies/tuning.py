@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,8 +60,8 @@ def tuned(
     told: dict[str, Any] = {}
     for name, own in tried.items():
         gains = [_mean_gain(trial, shown[name], families) for trial in trials[: len(own)]]
-        known = [i for i, gain in enumerate(gains) if gain is not None]
-        best = max(known, key=lambda i: (gains[i] or 0.0, -i)) if known else 0
+        known = {i: gain for i, gain in enumerate(gains) if gain is not None and math.isfinite(gain)}
+        best = max(known, key=lambda i: (known[i], -i)) if known else 0
         settings[name] = own[best]
         told[shown[name]] = [
             {"settings": dict(one), "gain_over_weak": gain, "chosen": i == best}
