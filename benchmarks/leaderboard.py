@@ -4,7 +4,7 @@
 
 DATA holds one directory per set. Each board is one `oversight compare`, printed as it is run; all share a store, so
 that the command can be stopped and given again. `--write` puts the tables into docs/leaderboard.md, all numbers into
-benchmarks/results/, and the measured gains into the last column of docs/methods.md.
+benchmarks/results/, and the measured gains into the last column of docs/methods.md; of other boards all is kept.
 """
 
 from __future__ import annotations
@@ -105,6 +105,15 @@ BOARDS = (
             "naive,confidence,entropy,product,reverse_kl,confidence_filter,decay_to_start,anchored_states,lp_ft,last_weights",
         ),
     ),
+    Board(
+        name="full_several",
+        title="All weights fine-tuned, three supervisors",
+        sets=("hatecheck", "sms_spam"),
+        words=(
+            *("--weak", "bow+minilm@0+minilm@1", "--strong", "minilm@2", "--train", "full", "--set", "epochs=5"),
+            *("--set", "lr=2e-4", "--seeds", "3", "--methods", "mean,log_odds_mean,dawid_skene,evidential"),
+        ),
+    ),
 )
 
 
@@ -150,38 +159,54 @@ def gain_of(gain: Mapping[str, Any]) -> str:
     return compact(f"{plus(gain['value'])} [{plus(gain['low'])}, {plus(gain['high'])}]")
 
 
-def page(found: Sequence[tuple[Board, Mapping[str, Any]]], *, said: str, store: Path) -> str:
-    """docs/leaderboard.md; what stands between its marks of a reading is kept."""
+def section(board: Board, told: Mapping[str, Any], *, store: Path) -> str:
+    """The board's part of the page, from its command on."""
+    tables = (store / f"leaderboard_{board.name}.md").read_text().replace("\n## ", "\n### ")
+    command = shlex.join(["oversight", *board.command(Path("DATA"))])
+    return "\n".join([f"`{command}`", "", *reading(told), "", tables]).strip("\n")
+
+
+def sections(page: str) -> dict[str, str]:
+    """By the title of a board, what a page says of it."""
+    found = {
+        board.title: re.search(rf"(?<=\n## {re.escape(board.title)}\n).*?(?=\n## |\Z)", page, re.S) for board in BOARDS
+    }
+    return {title: part[0].strip("\n") for title, part in found.items() if part}
+
+
+def page(old: str, anew: Mapping[str, str]) -> str:
+    """docs/leaderboard.md with the sections, by title, put anew; other boards, and the reading, are kept."""
     words = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy", "scipy")]
     machine = f"{os.cpu_count()} cores, {platform.machine()}, python {platform.python_version()}; {', '.join(words)}"
+    said = READING.search(old)
     parts = [
         "# Leaderboard",
         "",
         "`python benchmarks/leaderboard.py DATA --write` makes this page; DATA holds public data sets cut to two",
         f"balanced classes. {machine}. All numbers: `benchmarks/results/leaderboard_*.json`.",
         "",
-        f"<!-- reading -->\n{said}<!-- /reading -->",
+        f"<!-- reading -->\n{said[0] if said else ''}<!-- /reading -->",
     ]
-    for board, told in found:
-        tables = (store / f"leaderboard_{board.name}.md").read_text().replace("\n## ", "\n### ")
-        parts += ["", f"## {board.title}", "", f"`{shlex.join(['oversight', *board.command(Path('DATA'))])}`", ""]
-        parts += [*reading(told), "", tables]
-    return "\n".join(parts).rstrip("\n") + "\n"
+    for title, told in {**sections(old), **anew}.items():
+        parts += ["", f"## {title}", "", told]
+    return "\n".join(parts) + "\n"
 
 
 def with_gains(table: str, found: Sequence[tuple[Board, Mapping[str, Any]]]) -> str:
     """docs/methods.md with the last cell of each method's row put anew: its gain on every board that has it."""
-    gains: dict[str, list[str]] = {}
+    gains: dict[str, dict[str, str]] = {}
     for board, told in found:
         for one in told["methods"]:
             if one["method"] != told["reference"]:
-                gains.setdefault(one["method"], []).append(f"{board.name}: {gain_of(one['gain'])}")
+                gains.setdefault(one["method"], {})[board.name] = gain_of(one["gain"])
     lines: list[str] = []
     for line in table.splitlines():
         name = re.match(r"\| `(\w+)` \|", line)
         if name and name[1] in gains:
-            cells = line.rstrip().removesuffix("|").rsplit("|", 1)
-            line = f"{cells[0]}| {'; '.join(gains[name[1]])} |"
+            cells, last = line.rstrip().removesuffix("|").rsplit("|", 1)
+            known = dict(part.strip().split(": ", 1) for part in last.split(";") if ": " in part)
+            every = "; ".join(f"{board}: {gain}" for board, gain in {**known, **gains[name[1]]}.items())
+            line = f"{cells}| {every} |"
         lines.append(line)
     return "\n".join(lines) + "\n"
 
@@ -206,8 +231,8 @@ def main() -> None:
     for board, told in found:
         print(f"\n{board.title}", *reading(told), sep="\n")
     if arguments.write:
-        kept = READING.search(PAGE.read_text()) if PAGE.exists() else None
-        PAGE.write_text(page(found, said=kept[0] if kept else "", store=arguments.store))
+        old = PAGE.read_text() if PAGE.exists() else ""
+        PAGE.write_text(page(old, {board.title: section(board, told, store=arguments.store) for board, told in found}))
         METHODS.write_text(with_gains(METHODS.read_text(), found))
     print(f"\n{time.monotonic() - began:.0f} s")
 

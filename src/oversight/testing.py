@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from oversight.describe import describe
 from oversight.errors import InputError
@@ -116,6 +117,7 @@ def planted(
     k: int = 2,
     signal: float = 2.0,
     depths: int = 1,
+    shared: float = 0.0,
     seed: int = 0,
 ) -> Planted:
     """Gaussian features whose first k - 1 directions hold the class, and supervisors who label by given rules.
@@ -130,20 +132,23 @@ def planted(
         k: classes.
         signal: distance between the class centres, in standard deviations.
         depths: at how many depths the network is read; the deepest has the features, others fewer of them.
+        shared: added to every feature that the student sees, times the first one, over sqrt(d): with a large one the
+            direction of the class is that of the largest variance. Labellers see the features without it.
         seed: of everything.
     """
     rng = np.random.default_rng(seed)
     truth = rng.permutation(np.arange(n) % k)
     x = rng.normal(size=(n, d))
     x[:, : k - 1] += signal * _simplex(k)[truth]
-    content = hashlib.sha256(x.tobytes()).hexdigest()[:16]
+    mixed = x + shared / np.sqrt(d) * x[:, :1]
+    content = hashlib.sha256(mixed.tobytes()).hexdigest()[:16]
     texts = tuple(f"row {i} of {content}" for i in range(n))
     ids = tuple(map(content_id, texts))
     rows = Rows(ids=ids, texts=texts, groups=ids)
     backbone = Backbone(checkpoint=_ByName(name="planted", path=Path(), commit=content), precision="float32")
     bank = FeatureBank()
     for depth in range(BLOCKS + 1 - depths, BLOCKS + 1):
-        seen = x[:, : max(1, d * (depth - BLOCKS + depths) // depths)]
+        seen = mixed[:, : max(1, d * (depth - BLOCKS + depths) // depths)]
         bank.add(backbone.at(depth), ids, seen.astype(np.float32))
     transfer, validation, test = np.split(np.arange(n), [int(0.6 * n), int(0.7 * n)])
     every = [_labels(rows, one(x, truth, rng), f"supervisor {i}") for i, one in enumerate(labellers or (flips(0.25),))]
@@ -346,3 +351,17 @@ def accuracies(methods: Sequence[Method], *labellers: Labeller, seeds: int = 8, 
         world = planted(*labellers, seed=seed, **settings)
         found.append([world.accuracy(method, seed=Seed.of(seed)) for method in methods])
     return np.array(found)
+
+
+def mean_interval(values: Floats, *, n_intervals: int = 1) -> tuple[float, float]:
+    """95 % interval of a mean of independent values, such as gains over seeds (Student's t).
+
+    Args:
+        values: (n,), n at least 2.
+        n_intervals: how many of these are meant to hold at once (Bonferroni).
+
+    Returns:
+        (low, high) in the unit of the values.
+    """
+    half = stdtrit(len(values) - 1, 1 - 0.025 / n_intervals) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)

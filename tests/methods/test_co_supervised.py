@@ -13,7 +13,7 @@ from oversight.methods.co_supervised import CoSupervised, assigned, consistent
 from oversight.methods.method import Method, WithLoss, check_needs
 from oversight.methods.several import Mean
 from oversight.tasks.task import Bools, Floats, Ints, Labels
-from oversight.testing import Labeller, accuracies, flips, planted
+from oversight.testing import Labeller, accuracies, flips, mean_interval, planted
 
 
 def labels(probs: Floats, answered: Bools | None = None) -> Labels:
@@ -45,12 +45,6 @@ def biased(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
     del x
     named = np.where(rng.random(len(truth)) < 0.75, 1, truth)
     return np.where(np.eye(2)[named] > 0, 0.9, 0.1)
-
-
-def interval(found: Floats) -> tuple[float, float]:
-    """95 % of the mean of eight."""
-    half = 2.365 * found.std(ddof=1) / np.sqrt(len(found))
-    return float(found.mean() - half), float(found.mean() + half)
 
 
 def gains(method: Method, *labellers: Labeller, k: int = 2) -> Floats:
@@ -139,18 +133,18 @@ def test_too_few_rows_to_keep_are_not_filtered_and_that_is_told() -> None:
 
 @pytest.mark.parametrize("method", [CoSupervised(), CoSupervised(rounds=3), CoSupervised(top=2)])
 def test_specialists_for_different_classes_are_told_apart(method: CoSupervised) -> None:
-    low, _ = interval(gains(method, knows([0, 1]), knows([2, 3]), k=4))
+    low, _ = mean_interval(gains(method, knows([0, 1]), knows([2, 3]), k=4))
     assert low > 0.03
 
 
 def test_between_equally_good_supervisors_there_is_nothing_to_gain() -> None:
-    low, high = interval(gains(CoSupervised(), flips(0.25), flips(0.25), flips(0.25)))
+    low, high = mean_interval(gains(CoSupervised(), flips(0.25), flips(0.25), flips(0.25)))
     assert low < 0 < high
 
 
 def test_a_bias_that_the_student_has_learned_is_confirmed() -> None:
     """The student of the mean already leans to class 1, so it agrees with who always says so: a limit, kept visible."""
-    _, high = interval(gains(CoSupervised(), flips(0.2), flips(0.25), biased))
+    _, high = mean_interval(gains(CoSupervised(), flips(0.2), flips(0.25), biased))
     assert high < 0
 
 

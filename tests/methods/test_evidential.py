@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from planted_networks import BY_HEART, network_gains
 from torch import Tensor
 
 from oversight.errors import InputError
@@ -23,7 +24,7 @@ from oversight.models.finetune.student import FineTuned
 from oversight.models.student import cross_entropy
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Labels, Rows, content_id
-from oversight.testing import planted
+from oversight.testing import mean_interval, planted
 
 SEED = Seed.of(0)
 PLAIN = EvidentialLoss(kl_weight=0.0, aux_weight=0.0)
@@ -149,3 +150,24 @@ def test_a_network_learns_from_it_as_it_does_from_the_mean(
     mine, theirs = (one.train(student, data, seed=SEED).predict(fresh).argmax(1) for one in (Evidential(), Mean()))
     assert (mine == truth[400:]).mean() > 0.8
     assert (mine == theirs).mean() > 0.8
+
+
+THREE_UNSURE: dict[str, Any] = {"recipe": BY_HEART, "supervisors": 3, "sure": 0.7, "against": Mean()}
+
+
+@pytest.mark.slow
+def test_a_network_that_knows_does_not_learn_by_heart_where_two_of_three_are_wrong(
+    pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """With its own choice mixed in, the label of two who are wrong and one who is right is the right one."""
+    found = network_gains(Evidential(), pretrained, planted_rows, flips=0.35, seeds=10, **THREE_UNSURE)
+    assert mean_interval(found)[0] > 0, found
+
+
+@pytest.mark.slow
+def test_where_no_supervisor_is_wrong_its_interval_contains_zero(
+    pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    found = network_gains(Evidential(), pretrained, planted_rows, flips=0.0, seeds=4, **THREE_UNSURE)
+    low, high = mean_interval(found)
+    assert low <= 0 <= high and abs(found.mean()) < 0.01, found

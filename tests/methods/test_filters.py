@@ -24,7 +24,7 @@ from oversight.methods.relabelling import NeighbourSmoothing, RelabelDiscarded, 
 from oversight.methods.several import Mean
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Labels
-from oversight.testing import Labeller, accuracies, flips, planted
+from oversight.testing import Labeller, accuracies, flips, mean_interval, planted
 
 IDENTITIES: dict[str, Method] = {
     "every row is sure enough": ConfidenceFilter(threshold=0.0),
@@ -56,11 +56,6 @@ def outliers(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
 def gains(method: Method, *labellers: Labeller, against: Method | None = None, **settings: Any) -> Floats:
     found = accuracies([against or WithLoss(), method], *labellers, n=900, **settings)
     return found[:, 1] - found[:, 0]
-
-
-def interval(found: Floats) -> tuple[float, float]:
-    half = 2.365 * found.std(ddof=1) / np.sqrt(len(found))
-    return float(found.mean() - half), float(found.mean() + half)
 
 
 @pytest.mark.parametrize("name", IDENTITIES)
@@ -219,7 +214,7 @@ HELP: dict[str, tuple[Method, Labeller, int]] = {
 @pytest.mark.parametrize("name", HELP)
 def test_where_it_should_help_it_helps(name: str) -> None:
     method, labeller, d = HELP[name]
-    low, _ = interval(gains(method, labeller, d=d))
+    low, _ = mean_interval(gains(method, labeller, d=d))
     assert low > 0
 
 
@@ -237,13 +232,13 @@ def test_where_it_should_help_it_helps(name: str) -> None:
     ids=lambda method: type(method).__name__,
 )
 def test_on_right_labels_there_is_little_to_gain_or_lose(method: Method) -> None:
-    low, high = interval(gains(method, flips(0.0)))
+    low, high = mean_interval(gains(method, flips(0.0)))
     assert low < 0.02 and high > -0.04
 
 
 def test_where_supervisors_agree_by_chance_only_the_filter_gains_nothing() -> None:
     found = gains(AgreementFilter(), flips(0.25), flips(0.25), against=Mean())
-    low, high = interval(found)
+    low, high = mean_interval(found)
     assert low < 0.03 and high > -0.03
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from scipy.special import stdtrit
+from planted_networks import BRIEFLY, BY_HEART, network_gains
 
 from oversight.describe import describe
 from oversight.errors import InputError
@@ -20,7 +18,6 @@ from oversight.methods.method import Method, WeakData, WithLoss, check_needs
 from oversight.methods.regularisers import AnchoredStates, DecayToStart, LastWeights, ProbeFirst
 from oversight.methods.relabelling import Selective
 from oversight.models.backbone import Backbone
-from oversight.models.checkpoint import from_directory
 from oversight.models.finetune.classifier import Classifier
 from oversight.models.finetune.encoded import encode
 from oversight.models.finetune.optim import pull_back
@@ -28,16 +25,9 @@ from oversight.models.finetune.recipe import Full, Lora
 from oversight.models.finetune.student import FineTuned
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows, content_id
-from oversight.testing import planted
+from oversight.testing import mean_interval, planted
 
 SEED = Seed.of(0)
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory, save_tiny: Callable[..., Path]) -> Backbone:
-    """An encoder of two blocks."""
-    folder = save_tiny(tmp_path_factory.mktemp("network") / "tiny", "bert")
-    return Backbone(checkpoint=from_directory(folder, name="tiny"), precision="float32", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -121,91 +111,28 @@ def test_a_recipe_without_an_anchor_has_the_key_it_had_before(backbone: Backbone
     assert len({str(describe(student(backbone, anchor=strength))) for strength in (0.0, 1.0, 2.0)}) == 3
 
 
-@pytest.fixture(scope="module")
-def pretrained(
-    backbone: Backbone, planted_rows: Callable[..., list[dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory
-) -> Backbone:
-    """A network whose states hold the class: the tiny one trained on 400 other rows with their true classes."""
-    rows, truth = rows_of(planted_rows(400, seed=99, hint=0.5))
-    recipe = Full(epochs=8, batch_size=16, lr=2e-3, evaluations=1)
-    fitted = FineTuned(backbone=backbone, recipe=recipe).fit(
-        rows, Labels.of(rows, np.eye(2)[truth], source="truth"), seed=SEED
-    )
-    folder = tmp_path_factory.mktemp("pretrained") / "tiny"
-    shutil.copytree(backbone.checkpoint.path, folder)
-    fitted.classifier.network.model.save_pretrained(folder)
-    return Backbone(checkpoint=from_directory(folder, name="tiny"), precision="float32", device="cpu")
-
-
-def rows_of(found: list[dict[str, Any]]) -> tuple[Rows, np.ndarray]:
-    texts = tuple(one["text"] for one in found)
-    ids = tuple(map(content_id, texts))
-    return Rows(ids=ids, texts=texts, groups=ids), np.array([one["label"] for one in found])
-
-
-TO_THE_END = Full(epochs=10, batch_size=16, lr=2e-3, evaluations=1, early_stopping=False)
-BY_HEART = replace(TO_THE_END, epochs=20)
-"""Of 60 rows, long enough to know them by heart, wrong labels too."""
-
-
-def gains(
-    method: Method,
-    pretrained: Backbone,
-    planted_rows: Callable[..., list[dict[str, Any]]],
-    *,
-    flips: float,
-    seeds: int,
-    recipe: Full = TO_THE_END,
-    n: int = 120,
-    n_validation: int = 40,
-) -> Floats:
-    """(seeds,): accuracy with a method less naive's, both by one recipe on n rows, on 200 test rows."""
-    found: list[float] = []
-    last = n + n_validation
-    for seed in range(seeds):
-        rows, truth = rows_of(planted_rows(last + 200, seed=seed))
-        wrong = np.random.default_rng(seed).random(last + 200) < flips
-        named = np.where(wrong, 1 - truth, truth)
-        labels = Labels.of(rows, np.where(np.eye(2)[named] > 0, 0.95, 0.05), source="weak")
-        first, seen, test = rows.take(range(n)), rows.take(range(n, last)), rows.take(range(last, last + 200))
-        data = WeakData(rows=first, labels=(labels.on(first),), validation=seen, validation_labels=(labels.on(seen),))
-        taught = FineTuned(backbone=pretrained, recipe=recipe)
-        naive, other = (
-            float((one.train(taught, data, seed=Seed.of(seed)).predict(test).argmax(1) == truth[last:]).mean())
-            for one in (WithLoss(), method)
-        )
-        found.append(other - naive)
-    return np.array(found)
-
-
-def interval(found: Floats) -> tuple[float, float]:
-    """95 %, Student's t over seeds."""
-    half = stdtrit(len(found) - 1, 0.975) * found.std(ddof=1) / np.sqrt(len(found))
-    return float(found.mean() - half), float(found.mean() + half)
-
-
 @pytest.mark.slow
 def test_an_anchor_keeps_a_network_that_knows_from_learning_noise_by_heart(
     pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
-    found = gains(AnchoredStates(), pretrained, planted_rows, flips=0.25, seeds=6)
-    assert interval(found)[0] > 0, found
+    found = network_gains(AnchoredStates(), pretrained, planted_rows, flips=0.25, seeds=6)
+    assert mean_interval(found)[0] > 0, found
 
 
 @pytest.mark.slow
 def test_own_labels_of_rows_not_learned_from_keep_a_network_from_it_too(
     pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
-    found = gains(Selective(0.75), pretrained, planted_rows, flips=0.25, seeds=6)
-    assert interval(found)[0] > 0, found
+    found = network_gains(Selective(0.75), pretrained, planted_rows, flips=0.25, seeds=6)
+    assert mean_interval(found)[0] > 0, found
 
 
 @pytest.mark.slow
 def test_on_right_labels_an_anchor_has_nothing_to_give(
     pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
-    found = gains(AnchoredStates(), pretrained, planted_rows, flips=0.0, seeds=4)
-    low, high = interval(found)
+    found = network_gains(AnchoredStates(), pretrained, planted_rows, flips=0.0, seeds=4)
+    low, high = mean_interval(found)
     assert low <= 0 <= high, found
 
 
@@ -213,8 +140,8 @@ def test_on_right_labels_an_anchor_has_nothing_to_give(
 def test_weights_pulled_back_to_their_start_keep_a_network_that_knows_from_learning_noise_by_heart(
     pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
-    found = gains(DecayToStart(100.0), pretrained, planted_rows, flips=0.3, seeds=8, recipe=BY_HEART, n=60)
-    assert interval(found)[0] > 0, found
+    found = network_gains(DecayToStart(100.0), pretrained, planted_rows, flips=0.3, seeds=8, recipe=BY_HEART, n=60)
+    assert mean_interval(found)[0] > 0, found
 
 
 @pytest.mark.slow
@@ -222,8 +149,27 @@ def test_without_early_stopping_a_network_that_knows_learns_noise_by_heart(
     pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     stopped = replace(BY_HEART, early_stopping=True, evaluations=10)
-    found = gains(LastWeights(), pretrained, planted_rows, flips=0.3, seeds=6, recipe=stopped, n=60, n_validation=200)
-    assert interval(found)[1] < 0, found
+    found = network_gains(
+        LastWeights(), pretrained, planted_rows, flips=0.3, seeds=6, recipe=stopped, n=60, n_validation=200
+    )
+    assert mean_interval(found)[1] < 0, found
+
+
+@pytest.mark.slow
+def test_a_probe_first_finds_in_the_states_what_brief_training_does_not(
+    backbone: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    found = network_gains(ProbeFirst(), backbone, planted_rows, flips=0.1, seeds=6, recipe=BRIEFLY, n=200)
+    assert mean_interval(found)[0] > 0.1, found
+
+
+@pytest.mark.slow
+def test_where_the_first_updates_find_it_a_probe_first_has_nothing_to_give(
+    pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    found = network_gains(ProbeFirst(), pretrained, planted_rows, flips=0.1, seeds=6, recipe=BRIEFLY, n=200)
+    low, high = mean_interval(found)
+    assert low <= 0 <= high and abs(found.mean()) < 0.01, found
 
 
 @pytest.mark.slow
@@ -232,8 +178,8 @@ def test_on_right_labels_neither_pull_nor_stop_has_anything_to_give(
     method: Method, pretrained: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     stopped = replace(BY_HEART, early_stopping=isinstance(method, LastWeights), evaluations=10)
-    found = gains(method, pretrained, planted_rows, flips=0.0, seeds=5, recipe=stopped, n=60)
-    low, high = interval(found)
+    found = network_gains(method, pretrained, planted_rows, flips=0.0, seeds=5, recipe=stopped, n=60)
+    low, high = mean_interval(found)
     assert low <= 0 <= high and abs(found.mean()) < 0.01, found
 
 

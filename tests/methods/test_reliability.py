@@ -17,7 +17,7 @@ from oversight.methods.method import Method, check_needs
 from oversight.methods.reliability import EntropyFilter, FrequencyWeights, entropy, shares, weighted_counts
 from oversight.models.student import Fitted, Student
 from oversight.tasks.task import Floats, Ints, Labels, Rows, content_id
-from oversight.testing import Labeller, Planted, accuracies, flips, planted
+from oversight.testing import Labeller, Planted, accuracies, flips, mean_interval, planted
 
 ALL_ALIKE = EntropyFilter(quantile=1.0)
 
@@ -56,9 +56,7 @@ def shaky(share: float) -> Labeller:
 def interval(method: Method, *labellers: Labeller, **settings: Any) -> tuple[float, float]:
     """Of the gain over all answers counting alike, over eight seeds."""
     found = accuracies([ALL_ALIKE, method], *labellers, n=900, **settings)
-    gain = found[:, 1] - found[:, 0]
-    half = 2.365 * gain.std(ddof=1) / np.sqrt(len(gain))
-    return float(gain.mean() - half), float(gain.mean() + half)
+    return mean_interval(found[:, 1] - found[:, 0])
 
 
 def test_counts_and_shares_are_those_of_the_answers_given() -> None:

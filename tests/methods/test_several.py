@@ -14,7 +14,7 @@ from oversight.methods.method import WithLoss
 from oversight.methods.several import DawidSkene, LearnedWeights, LogOddsMean, Mean, log_odds_mean, moved
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Bools, Floats, Ints, Labels
-from oversight.testing import Labeller, accuracies, flips, planted
+from oversight.testing import Labeller, accuracies, flips, mean_interval, planted
 
 POOLS = (Mean(), LogOddsMean(), DawidSkene(), LearnedWeights())
 
@@ -23,11 +23,6 @@ def biased(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
     """Says class 1 of three rows in four, whatever they are."""
     named = np.where(rng.random(len(truth)) < 0.75, 1, truth)
     return np.where(np.eye(2)[named] > 0, 0.9, 0.1)
-
-
-def interval(found: Floats) -> tuple[float, float]:
-    half = 2.365 * found.std(ddof=1) / np.sqrt(len(found))
-    return float(found.mean() - half), float(found.mean() + half)
 
 
 def labels(probs: Sequence[Sequence[float]], answered: Sequence[bool] | None = None) -> Labels:
@@ -153,7 +148,7 @@ def gains(method: Mean | DawidSkene | LearnedWeights, *labellers: Labeller) -> F
 
 
 def test_dawid_skene_sees_through_one_biased_supervisor_of_three() -> None:
-    low, _ = interval(gains(DawidSkene(), flips(0.2), flips(0.25), biased))
+    low, _ = mean_interval(gains(DawidSkene(), flips(0.2), flips(0.25), biased))
     assert low > 0
 
 
@@ -161,19 +156,19 @@ def test_learned_weights_find_the_one_good_supervisor_among_poor_ones() -> None:
     world = planted(flips(0.1), flips(0.45), flips(0.45), flips(0.45))
     weights = world.train(LearnedWeights()).choices["weights"]
     assert isinstance(weights, list) and weights[0] > 0.4 and max(weights[1:]) < 0.25
-    low, _ = interval(gains(LearnedWeights(), flips(0.1), flips(0.45), flips(0.45), flips(0.45)))
+    low, _ = mean_interval(gains(LearnedWeights(), flips(0.1), flips(0.45), flips(0.45), flips(0.45)))
     assert low > 0
 
 
 def test_learned_weights_are_fooled_by_a_supervisor_that_is_easy_to_imitate() -> None:
     """What the student copies best it trusts most, be it right or not: a limit of the method, kept visible."""
-    _, high = interval(gains(LearnedWeights(), flips(0.2), flips(0.25), biased))
+    _, high = mean_interval(gains(LearnedWeights(), flips(0.2), flips(0.25), biased))
     assert high < 0
 
 
 @pytest.mark.parametrize("method", [DawidSkene(), LearnedWeights()])
 def test_between_equally_good_supervisors_there_is_nothing_to_choose(method: DawidSkene | LearnedWeights) -> None:
-    low, high = interval(gains(method, flips(0.25), flips(0.25), flips(0.25)))
+    low, high = mean_interval(gains(method, flips(0.25), flips(0.25), flips(0.25)))
     assert low < 0.01 and high > -0.03
 
 
