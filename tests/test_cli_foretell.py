@@ -26,10 +26,10 @@ def steps_when_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> list[set[st
     seen: list[set[str]] = []
     told = printing.print_foretold
 
-    def note(foretold: Any) -> None:
+    def note(foretold: Any, overlapping: Any) -> None:
         kept = DirectoryStore(place / "oversight-store")
         seen.append({str(kept.about(key)["kind"]) for key in list(kept.keys())} if foretold else set())
-        told(foretold)
+        told(foretold, overlapping)
 
     monkeypatch.setattr(printing, "print_foretold", note)
     return seen
@@ -80,3 +80,13 @@ def test_a_method_that_saw_the_truth_is_named_without_a_prediction(oversight: Ca
     lines = said.out.splitlines()
     assert lines[1].startswith("  bow -> bow, naive: a gain")
     assert lines[2] == "  bow -> bow, oracle_early_stopping: no prediction (the method saw ground truth)"
+
+
+@pytest.mark.usefixtures("data")
+def test_where_the_student_reads_features_their_overlap_is_told(oversight: Callable[..., Any]) -> None:
+    words = ("w2s", "data.jsonl", "--weak", "bow", "--strong", "minilm@0", "--seeds", "2")
+    told = [line for line in oversight(*words).out.splitlines() if "overlap" in line]
+    assert len(told) == 1
+    assert told[0].startswith("  bow -> minilm@0: easy and hard features overlap in 0.")
+    assert "of the transfer rows (seeds 0." in told[0] and "the supervisor is unsure of 0." in told[0]
+    assert "overlap" not in oversight(*words, "--json").out

@@ -166,13 +166,15 @@ def _run(setup: Setup, store: Store, began: float, keep_models: bool = True, *, 
     from dataclasses import replace
 
     from oversight.studies.foretell import foretell
+    from oversight.studies.overlap import overlaps
     from oversight.studies.weak_to_strong import begin_study, finish_study
 
     about = about_now(store)
     with printing.progress_bar() as progress:
         campaign = begin_study(setup, store=store, about=about, keep_models=keep_models)
         foretold = foretell(campaign, store=store, progress=progress) if tell else ()
-    printing.print_foretold(foretold)
+        overlapping = overlaps(campaign, store=store) if tell else ()
+    printing.print_foretold(foretold, overlapping)
     with printing.progress_bar() as progress:
         result = finish_study(campaign, store=store, progress=progress, about=about)
     return replace(result, about={**result.about, "seconds": round(time.monotonic() - began, 1)})

@@ -19,7 +19,7 @@ from oversight.models.workbench import workbench, working_at
 from oversight.runs.steps import Kind, Step, Tick, granted_cores
 from oversight.runs.store import Outcome
 from oversight.studies.needs import features_need, fit_needs, same_fit, same_network
-from oversight.studies.plan import Job, Plan, Wanted, check_join, ids_sha256
+from oversight.studies.plan import Job, Plan, Wanted, ids_sha256, labels_on
 from oversight.studies.rows import run_rows
 from oversight.studies.score import score_study
 from oversight.studies.shelf import NotingShelf
@@ -62,7 +62,7 @@ def run_supervise(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], en
     sources, read = _sources_and_features(job, inputs[0])
     with using(_bank(job.reads, read)), _attended(tick, job.supervisor.name, job.seed) as models:
         if isinstance(job.supervisor, Derived):
-            known = [[_labels(one, name, rows) for name, rows in parts.items()] for one in sources]
+            known = [[labels_on(one, name, rows) for name, rows in parts.items()] for one in sources]
             given = job.supervisor.derive(env.task, list(parts.values()), known, seed=job.seed)
         else:
             given = job.supervisor.supervise(env.task, env.split(job.seed), list(parts.values()), seed=job.seed)
@@ -111,9 +111,9 @@ def same_students(step: Step) -> Hashable:
 def _weak_data(supervisions: Sequence[Outcome], parts: Mapping[str, Rows]) -> WeakData:
     return WeakData(
         rows=parts["transfer"],
-        labels=tuple(_labels(one, "transfer", parts["transfer"]) for one in supervisions),
+        labels=tuple(labels_on(one, "transfer", parts["transfer"]) for one in supervisions),
         validation=parts["validation"],
-        validation_labels=tuple(_labels(one, "validation", parts["validation"]) for one in supervisions),
+        validation_labels=tuple(labels_on(one, "validation", parts["validation"]) for one in supervisions),
     )
 
 
@@ -128,7 +128,7 @@ def _hearing(student: Student, supervisions: Sequence[Outcome], parts: Mapping[s
     if not isinstance(student, Told):
         return student
     said = [
-        mean_labels([_labels(one, name, rows) for one in supervisions], source="weak") for name, rows in parts.items()
+        mean_labels([labels_on(one, name, rows) for one in supervisions], source="weak") for name, rows in parts.items()
     ]
     return student.told(
         Labels(
@@ -223,12 +223,6 @@ def _record(
         "features": [dict(one.record) for one in read],
         **({"models": kept} if kept else {}),
     }
-
-
-def _labels(outcome: Outcome, part: str, rows: Rows) -> Labels:
-    check_join(outcome, part, rows)
-    probs, answered = np.array(outcome.arrays[f"{part}.probs"]), np.array(outcome.arrays[f"{part}.answered"])
-    return Labels.of(rows, probs, source=outcome.record.get("source", "supervisor"), answered=answered)
 
 
 KINDS: Mapping[str, Kind] = {

@@ -19,7 +19,7 @@ from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
 from oversight.supervision.supervisor import Derived, Supervisor
 from oversight.tasks.split import Seed, Split, split_task
-from oversight.tasks.task import Rows, Task, ids_sha256
+from oversight.tasks.task import Labels, Rows, Task, ids_sha256
 
 T = TypeVar("T")
 VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 1, "teach": 2, "ceiling": 1, "rows": 1, "score": 2}
@@ -225,6 +225,13 @@ def check_join(outcome: Outcome, part: str, rows: Rows) -> None:
     """Refuse predictions that were made for other rows or in another order."""
     if outcome.record["row_ids"][part] != ids_sha256(rows.ids):
         raise ValueError(f"predictions for part '{part}' belong to other rows")
+
+
+def labels_on(outcome: Outcome, part: str, rows: Rows) -> Labels:
+    """A supervisor's kept labels on a part, row ids checked."""
+    check_join(outcome, part, rows)
+    probs, answered = np.array(outcome.arrays[f"{part}.probs"]), np.array(outcome.arrays[f"{part}.answered"])
+    return Labels.of(rows, probs, source=outcome.record.get("source", "supervisor"), answered=answered)
 
 
 def _in_order(rows: Rows) -> Rows:
