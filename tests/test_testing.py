@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from oversight.methods.method import Needs, WeakData
+from oversight.methods.method import Needs, WeakData, WithLoss
 from oversight.models.student import Fitted, Student, cross_entropy
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows
-from oversight.testing import ContractError, check_method, flips, planted
+from oversight.testing import ContractError, accuracies, check_method, flips, mean_interval, planted
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class ByPosition(Naive):
 class Global(Naive):
     def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
         np.random.rand()
+        return super().train(student, data, seed=seed)
+
+
+class GlobalOfPython(Naive):
+    def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
+        random.random()
         return super().train(student, data, seed=seed)
 
 
@@ -110,6 +117,7 @@ class Hidden(Naive):
 BROKEN: dict[type[Any], str] = {
     ByPosition: "the order of the rows does not count",
     Global: "it gives probabilities, the same again: it draws from a global generator",
+    GlobalOfPython: "it gives probabilities, the same again: it draws from a global generator",
     ReadsSilence: "rows without an answer do not count",
     Peeks: "it takes no ground truth: train takes student, data, seed, truth",
     NoProbabilities: "rows of its predictions do not sum to 1",
@@ -129,6 +137,26 @@ def test_a_method_that_breaks_a_rule_is_told_which(kind: type[Any]) -> None:
     with pytest.raises(ContractError) as found:
         check_method(kind())
     assert BROKEN[kind] in str(found.value)
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 300, 622, 623])
+def test_a_draw_is_seen_wherever_the_global_generator_stands(drawn: int) -> None:
+    kept = np.random.get_state()
+    try:
+        np.random.seed(0)
+        np.random.bytes(4 * drawn)
+        with pytest.raises(ContractError, match="draws from a global generator"):
+            check_method(Global())
+    finally:
+        np.random.set_state(kept)
+
+
+def test_methods_and_losses_are_compared_in_the_same_worlds() -> None:
+    found = accuracies([WithLoss(), cross_entropy, squared], flips(0.25), seeds=2, n=300)
+    assert found.shape == (2, 3) and np.array_equal(found[:, 0], found[:, 1]) and (found > 0.6).all()
+    assert mean_interval(np.array([0.0, 1.0, 2.0])) == pytest.approx((1 - 4.3026527 / 3**0.5, 1 + 4.3026527 / 3**0.5))
+    low, high = mean_interval(np.array([0.0, 1.0, 2.0]), n_intervals=5)
+    assert (low, high) == pytest.approx((1 - 9.9248432 / 3**0.5, 1 + 9.9248432 / 3**0.5))
 
 
 def test_a_loss_is_checked_as_a_method() -> None:

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import inspect
 import json
+import random
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +29,7 @@ from oversight.models.backbone import Backbone
 from oversight.models.checkpoint import Checkpoint
 from oversight.models.features import FeatureBank, using
 from oversight.models.probe import Probe
-from oversight.models.student import Fitted, Student, trained_how
+from oversight.models.student import Fitted, Loss, Student, trained_how
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Labels, Rows, content_id
 
@@ -187,10 +188,10 @@ def check_method(
     """Whether a method, or a loss, keeps the contract.
 
     Rules: it is described by its content; it never takes ground truth (unless it is an oracle and named so); it gives
-    probabilities, and the same ones again, whatever numpy's and torch's global generators hold and whatever the order
-    of the rows; a row without an answer counts for nothing; it changes nothing that it was given; what it decided can
-    be written as JSON; three classes work, or are refused. Fine-tuning draws its batches from the rows in their order
-    (which splits take from the ids, not from the file), so there the order is not checked.
+    probabilities, and the same ones again, whatever the global generators (Python, numpy, torch) hold and whatever the
+    order of the rows; a row without an answer counts for nothing; it changes nothing that it was given; what it decided
+    can be written as JSON; three classes work, or are refused. Fine-tuning draws its batches from the rows in their
+    order (which splits take from the ids, not from the file), so there the order is not checked.
 
     Args:
         method: a Method, an OracleMethod or a function of (logits, targets, progress).
@@ -204,8 +205,7 @@ def check_method(
     Raises:
         ContractError: one line for each rule that is broken.
     """
-    is_method = hasattr(method, "train") or hasattr(method, "train_with_truth")
-    checked: Method | OracleMethod = method if is_method else WithLoss(method)
+    checked = _as_method(method)
     shown = name or str(getattr(method, "__name__", type(method).__name__)).lower()
     here = _untouchable(world or _small(checked))
     taught = student or here.student
@@ -232,6 +232,11 @@ def check_method(
     if broken:
         raise ContractError("\n".join(broken))
     return tuple(rules)
+
+
+def _as_method(method: Any) -> Method | OracleMethod:
+    """A loss becomes naive training with it."""
+    return method if hasattr(method, "train") or hasattr(method, "train_with_truth") else WithLoss(method)
 
 
 def _small(method: Method | OracleMethod, *, k: int = 2, n: int = FEW) -> Planted:
@@ -277,11 +282,9 @@ def _blind(method: Method | OracleMethod, name: str) -> str | None:
 
 
 def _repeats(method: Method | OracleMethod, world: Planted, student: Student) -> str | None:
-    import torch
-
-    before = (np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes())  # pyright: ignore
+    before = _global_generators()
     first = world.predict(world.train(method, student=student))
-    if (np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes()) != before:  # pyright: ignore
+    if _global_generators() != before:
         return "it draws from a global generator; expected draws from the seed"
     k = world.truth.n_classes
     if first.shape != (len(world.test), k) or not np.isfinite(first).all():
@@ -291,6 +294,15 @@ def _repeats(method: Method | OracleMethod, world: Planted, student: Student) ->
     return (
         None if np.array_equal(first, world.predict(world.train(method, student=student))) else "twice is not the same"
     )
+
+
+def _global_generators() -> tuple[object, ...]:
+    """Where Python's, numpy's and torch's stand. Of numpy's the place in its block of numbers counts too: the block
+    itself is drawn anew only every 624 numbers."""
+    import torch
+
+    _, block, *rest = np.random.get_state(legacy=True)
+    return random.getstate(), np.asarray(block).tobytes(), tuple(rest), torch.get_rng_state().numpy().tobytes()
 
 
 def _unordered(method: Method | OracleMethod, world: Planted, student: Student) -> str | None:
@@ -344,12 +356,21 @@ def _three_classes(method: Method | OracleMethod, student: Student | None) -> st
     return None
 
 
-def accuracies(methods: Sequence[Method], *labellers: Labeller, seeds: int = 8, **settings: Any) -> Floats:
-    """(seeds, methods): accuracy of each method's student in planted worlds that differ by seed only."""
+def accuracies(
+    methods: Sequence[Method | OracleMethod | Loss], *labellers: Labeller, seeds: int = 8, **settings: Any
+) -> Floats:
+    """(seeds, methods): accuracy of each method's, or loss's, student in planted worlds that differ by seed only.
+
+    Args:
+        methods: what is compared.
+        labellers, settings: see `planted`.
+        seeds: 0 to seeds - 1.
+    """
+    every = [_as_method(one) for one in methods]
     found: list[list[float]] = []
     for seed in range(seeds):
         world = planted(*labellers, seed=seed, **settings)
-        found.append([world.accuracy(method, seed=Seed.of(seed)) for method in methods])
+        found.append([world.accuracy(method, seed=Seed.of(seed)) for method in every])
     return np.array(found)
 
 
