@@ -27,7 +27,7 @@ PLAN = """
 tasks = ["data.jsonl"]
 supervisors = ["bow", "./tiny@0"]
 students = ["./tiny@1", "./tiny"]
-methods = "all"
+methods = ["naive", "hard", "confidence", "product", "topological_filter", "selective", "neighbour_smoothing", "oracle_early_stopping"]
 seeds = 2
 [task."data.jsonl"]
 tests = { hard = "hard.jsonl" }
@@ -40,7 +40,7 @@ methods = ["naive"]
 seeds = 1
 train = { supervisor = "probe", student = "full" }
 [settings.student]
-epochs = 150
+epochs = 60
 batch_size = 16
 seconds_between_checkpoints = 0.05
 """
