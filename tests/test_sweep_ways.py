@@ -27,7 +27,10 @@ PLAN = """
 tasks = ["data.jsonl"]
 supervisors = ["bow", "./tiny@0"]
 students = ["./tiny@1", "./tiny"]
-methods = ["naive", "hard", "confidence", "product", "topological_filter", "selective", "neighbour_smoothing", "oracle_early_stopping"]
+methods = [
+  "naive", "hard", "confidence", "product", "topological_filter", "selective", "neighbour_smoothing",
+  "oracle_early_stopping",
+]
 seeds = 2
 [task."data.jsonl"]
 tests = { hard = "hard.jsonl" }
