@@ -86,7 +86,7 @@ def test_a_method_that_saw_the_truth_is_named_without_a_prediction(oversight: Ca
 def test_where_the_student_reads_features_their_overlap_is_told(oversight: Callable[..., Any]) -> None:
     words = ("w2s", "data.jsonl", "--weak", "bow", "--strong", "minilm@0", "--seeds", "2")
     told = [line for line in oversight(*words).out.splitlines() if "overlap" in line]
-    assert len(told) == 1
+    assert len(told) == 2 and "Shin et al. 2024" in told[1]
     assert told[0].startswith("  bow -> minilm@0: easy and hard features overlap in 0.")
     assert "of the transfer rows (seeds 0." in told[0] and "the supervisor is unsure of 0." in told[0]
     assert "overlap" not in oversight(*words, "--json").out
