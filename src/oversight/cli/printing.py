@@ -126,7 +126,9 @@ def print_foretold(foretold: Sequence[Foretold], overlapping: Sequence[Overlappi
     for one in overlapping[:MOST_SHOWN]:
         typer.echo(f"  {_overlap_line(one)}")
     if overlapping:
-        typer.echo("  The more they overlap the larger a gain is expected (Shin et al. 2024); on six sets it was not so.")
+        typer.echo(
+            "  The more they overlap the larger a gain is expected (Shin et al. 2024); on six sets it was not so."
+        )
     typer.echo("")
     sys.stdout.flush()
 
