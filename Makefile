@@ -25,7 +25,7 @@ format: install
 	$(BIN)/ruff check --fix .
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not network'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not network'
 
 test-fast: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not network and not slow and not gpu'
