@@ -42,6 +42,7 @@ def network_gains(
     n_validation: int = 40,
     supervisors: int = 1,
     sure: float = 0.95,
+    validation_flips: float | None = None,
     against: Method | None = None,
 ) -> Floats:
     """(seeds,): accuracy with a method less that with another (naive), by one recipe on n rows, on 200 test rows."""
@@ -51,12 +52,15 @@ def network_gains(
         rows, truth = rows_of(planted_rows(last + N_TEST, seed=seed))
         rng = np.random.default_rng(seed)
         every = [_flipped(rows, truth, flips, sure, rng) for _ in range(supervisors)]
+        others = every
+        if validation_flips is not None:
+            others = [_flipped(rows, truth, validation_flips, sure, rng) for _ in range(supervisors)]
         first, seen, test = rows.take(range(n)), rows.take(range(n, last)), rows.take(range(last, last + N_TEST))
         data = WeakData(
             rows=first,
             labels=tuple(one.on(first) for one in every),
             validation=seen,
-            validation_labels=tuple(one.on(seen) for one in every),
+            validation_labels=tuple(one.on(seen) for one in others),
         )
         taught = FineTuned(backbone=network, recipe=recipe)
         other, mine = (

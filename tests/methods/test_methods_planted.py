@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ ONE = [
 """Methods that take one supervisor and a probe."""
 NO_LOSS = [name for name in ONE if not isinstance(METHODS[name].make(), WithLoss)]
 """Those of them that change rows or labels; losses have a file of their own."""
+WITH_LOSS = [name for name in ONE if isinstance(METHODS[name].make(), WithLoss) and name not in ("naive", "kl")]
 
 
 def trained(world: Planted, method: Method | OracleMethod, seed: Seed = SEED) -> Floats:
@@ -47,6 +49,45 @@ def ceiling(world: Planted) -> float:
         validation = Validation(rows=checks, labels=world.truth.on(checks))
         fitted = world.student.fit(rows, world.truth.on(rows), validation=validation, seed=SEED)
     return right(world, world.predict(fitted))
+
+
+# Who is tested where.
+
+HERE = Path(__file__).parent
+PLANTED_CASES = {
+    **dict.fromkeys(WITH_LOSS, "test_losses_planted.py::test_where_a_loss_should_help_its_interval_excludes_zero"),
+    "hard": "test_losses_planted.py::test_hard_labels_help_where_only_how_sure_the_supervisor_is_misleads",
+    **dict.fromkeys(
+        ("confidence_filter", "relabel_discarded", "knn_filter", "logistic_filter", "topological_filter"),
+        "test_filters.py::test_where_it_should_help_it_helps",
+    ),
+    "neighbour_smoothing": "test_filters.py::test_where_it_should_help_it_helps",
+    "agreement_filter": "test_filters.py::test_where_supervisors_guess_they_disagree_and_the_agreement_filter_helps",
+    **dict.fromkeys(("entropy_filter", "frequency_weights"), "test_reliability.py::test_where_it_should_help_it_helps"),
+    "strong_to_strong": "test_methods_planted.py::test_strong_to_strong_makes_up_for_a_penalty_that_is_too_weak",
+    "selective": "test_regularisers.py::test_own_labels_of_rows_not_learned_from_keep_a_network_from_it_too",
+    "mean": "test_several.py::test_the_mean_of_five_who_flip_by_chance_teaches_better_than_one_of_them",
+    "log_odds_mean": "test_several.py::test_the_logarithmic_pool_believes_the_one_who_is_sure_among_those_who_are_not",
+    "dawid_skene": "test_several.py::test_dawid_skene_sees_through_one_biased_supervisor_of_three",
+    "learned_weights": "test_several.py::test_learned_weights_find_the_one_good_supervisor_among_poor_ones",
+    "co_supervised": "test_co_supervised.py::test_specialists_for_different_classes_are_told_apart",
+    "evidential": "test_evidential.py::test_a_network_that_knows_does_not_learn_by_heart_where_two_of_three_are_wrong",
+    "bootstrap": "test_chains.py::test_a_student_that_cannot_see_what_misleads_the_supervisor_does_not_pass_it_on",
+    "decay_to_start": "test_regularisers.py::test_weights_pulled_back_to_their_start_keep_a_network_that_knows_from",
+    "anchored_states": "test_regularisers.py::test_an_anchor_keeps_a_network_that_knows_from_learning_noise_by_heart",
+    "last_weights": "test_regularisers.py::test_without_early_stopping_nobody_stops_where_wrong_labels_agree",
+    "lp_ft": "test_regularisers.py::test_a_probe_first_finds_in_the_states_what_brief_training_does_not",
+    "oracle_early_stopping": "test_oracles.py::test_it_helps_where_weak_labels_choose_a_penalty_that_lets_errors_be",
+}
+"""By method, the test in which it helps; so that no method comes without one."""
+NOTHING_TO_HELP = {"naive": "what the others are compared with", "kl": "it has naive's gradient"}
+
+
+def test_every_method_has_a_planted_case_in_which_it_helps() -> None:
+    assert set(PLANTED_CASES) | set(NOTHING_TO_HELP) == set(METHODS)
+    for where in PLANTED_CASES.values():
+        file, test = where.split("::")
+        assert f"def {test}" in (HERE / file).read_text(), where
 
 
 # Flips of a quarter: errors without a pattern.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from planted_networks import BRIEFLY, BY_HEART, network_gains
+from planted_networks import BRIEFLY, BY_HEART, TO_THE_END, network_gains
 
 from oversight.describe import describe
 from oversight.errors import InputError
@@ -170,6 +170,17 @@ def test_where_the_first_updates_find_it_a_probe_first_has_nothing_to_give(
     found = network_gains(ProbeFirst(), pretrained, planted_rows, flips=0.1, seeds=6, recipe=BRIEFLY, n=200)
     low, high = mean_interval(found)
     assert low <= 0 <= high and abs(found.mean()) < 0.01, found
+
+
+@pytest.mark.slow
+def test_without_early_stopping_nobody_stops_where_wrong_labels_agree(
+    backbone: Backbone, planted_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """Right labels to learn from, mostly wrong ones to stop by: the weights are taken from before it was learned."""
+    stopped = replace(TO_THE_END, early_stopping=True, evaluations=10)
+    wrong: dict[str, Any] = {"validation_flips": 0.9, "n_validation": 40, "n": 200}
+    found = network_gains(LastWeights(), backbone, planted_rows, flips=0.0, seeds=5, recipe=stopped, **wrong)
+    assert mean_interval(found)[0] > 0, found
 
 
 @pytest.mark.slow

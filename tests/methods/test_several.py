@@ -142,9 +142,39 @@ def test_weights_stay_convex_and_go_to_whom_the_student_believes() -> None:
     assert found.sum() == pytest.approx(1) and found.min() > 0 and found[0] > 0.9
 
 
-def gains(method: Mean | DawidSkene | LearnedWeights, *labellers: Labeller) -> Floats:
+def gains(method: Mean | LogOddsMean | DawidSkene | LearnedWeights, *labellers: Labeller) -> Floats:
     found = accuracies([Mean(), method], *labellers, n=900)
     return found[:, 1] - found[:, 0]
+
+
+def expert_of(third: int) -> Labeller:
+    """Right, and sure of it, on a third of the rows; elsewhere led by a direction that says nothing of the class."""
+
+    def label(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
+        mine = np.digitize(x[:, -1], (-0.43, 0.43)) == third
+        named, sure = np.where(mine, truth, x[:, -1] > 0), np.where(mine, 0.99, 0.7)
+        return np.where(np.eye(2)[named] > 0, sure[:, None], 1 - sure[:, None])
+
+    return label
+
+
+def test_the_mean_of_five_who_flip_by_chance_teaches_better_than_one_of_them() -> None:
+    five, one = (accuracies([Mean()], *[flips(0.35)] * n, n=300)[:, 0] for n in (5, 1))
+    assert mean_interval(five - one)[0] > 0
+
+
+def test_the_mean_of_those_who_say_the_same_teaches_no_better_than_one_of_them() -> None:
+    five, one = (accuracies([Mean()], *[expert_of(0)] * n, n=300, seeds=3)[:, 0] for n in (5, 1))
+    np.testing.assert_allclose(five, one, atol=1e-12)
+
+
+def test_the_logarithmic_pool_believes_the_one_who_is_sure_among_those_who_are_not() -> None:
+    assert mean_interval(gains(LogOddsMean(), expert_of(0), expert_of(1), expert_of(2)))[0] > 0
+
+
+def test_between_equally_sure_supervisors_the_logarithmic_pool_has_nothing_to_give() -> None:
+    low, high = mean_interval(gains(LogOddsMean(), flips(0.25), flips(0.25), flips(0.25)))
+    assert low <= 0 <= high
 
 
 def test_dawid_skene_sees_through_one_biased_supervisor_of_three() -> None:
