@@ -142,8 +142,8 @@ def without_places(text: str, data: Path, *, store: Path) -> str:
 
 
 def reading(told: Mapping[str, Any]) -> list[str]:
-    """Who is better, who is worse, who is neither: read off the intervals."""
-    others = [one for one in told["methods"] if one["method"] != told["reference"]]
+    """Who is better, who is worse, who is neither: read off the intervals; oracles are no methods to choose from."""
+    others = [one for one in told["methods"] if one["method"] != told["reference"] and not one["oracle"]]
     lines: list[str] = []
     for verdict in ("better", "worse", "not told apart"):
         some = [one for one in others if one["verdict"] == verdict]
@@ -163,7 +163,13 @@ def section(board: Board, told: Mapping[str, Any], *, store: Path) -> str:
     """The board's part of the page, from its command on."""
     tables = (store / f"leaderboard_{board.name}.md").read_text().replace("\n## ", "\n### ")
     command = shlex.join(["oversight", *board.command(Path("DATA"))])
-    return "\n".join([f"`{command}`", "", *reading(told), "", tables]).strip("\n")
+    return "\n".join([f"`{command}`", "", made_on(), "", *reading(told), "", tables]).strip("\n")
+
+
+def made_on() -> str:
+    """`2 cores, x86_64, python 3.11.7; torch ...`."""
+    words = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy", "scipy")]
+    return f"{os.cpu_count()} cores, {platform.machine()}, python {platform.python_version()}; {', '.join(words)}."
 
 
 def sections(page: str) -> dict[str, str]:
@@ -176,14 +182,12 @@ def sections(page: str) -> dict[str, str]:
 
 def page(old: str, anew: Mapping[str, str]) -> str:
     """docs/leaderboard.md with the sections, by title, put anew; other boards, and the reading, are kept."""
-    words = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy", "scipy")]
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, python {platform.python_version()}; {', '.join(words)}"
     said = READING.search(old)
     parts = [
         "# Leaderboard",
         "",
         "`python benchmarks/leaderboard.py DATA --write` makes this page; DATA holds public data sets cut to two",
-        f"balanced classes. {machine}. All numbers: `benchmarks/results/leaderboard_*.json`.",
+        "balanced classes. All numbers: `benchmarks/results/leaderboard_*.json`.",
         "",
         f"<!-- reading -->\n{said[0] if said else ''}<!-- /reading -->",
     ]

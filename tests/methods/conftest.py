@@ -1,4 +1,4 @@
-"""A tiny network on disk, the same one trained, and `planted_networks`, which pytest's importlib mode does not find."""
+"""A tiny network on disk, the same one trained; makes `planted_networks` and `planted_labellers` importable."""
 
 from __future__ import annotations
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from planted_labellers import misled
 
 from oversight.errors import InputError
 from oversight.methods.chains import Bootstrap
 from oversight.methods.method import WithLoss, check_needs
 from oversight.models.student import Fitted, Loss, Student, Validation, cross_entropy
 from oversight.tasks.split import Seed
-from oversight.tasks.task import Floats, Ints, Labels, Rows
+from oversight.tasks.task import Floats, Labels, Rows
 from oversight.testing import Labeller, Planted, flips, mean_interval, planted
 
 SEED = Seed.of(0)
@@ -91,12 +92,6 @@ def test_without_students_on_the_way_it_refuses_and_says_how_to_name_them(world:
 def test_the_students_on_the_way_are_named_so_that_their_features_are_ready(world: Planted) -> None:
     middle = at(world, 4)
     assert Bootstrap((middle,)).needs.students == (middle,)
-
-
-def misled(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
-    """Right, but says class 1 of every row that is high on the last feature, which says nothing of the class."""
-    named = np.where(x[:, -1] > 0.5, 1, truth)
-    return np.where(np.eye(2)[named] > 0, 0.95, 0.05)
 
 
 def gains(labeller: Labeller) -> Floats:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from planted_labellers import biased
 
 from oversight.errors import InputError
 from oversight.methods.co_supervised import CoSupervised, assigned, consistent
@@ -38,13 +39,6 @@ def knows(own: Sequence[int], k: int = 4) -> Labeller:
         return np.where(np.eye(k)[named] > 0, 0.9, 0.1 / (k - 1))
 
     return label
-
-
-def biased(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
-    """Says class 1 of three rows in four, whatever they are."""
-    del x
-    named = np.where(rng.random(len(truth)) < 0.75, 1, truth)
-    return np.where(np.eye(2)[named] > 0, 0.9, 0.1)
 
 
 def gains(method: Method, *labellers: Labeller, k: int = 2) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from planted_networks import BY_HEART, network_gains
+from planted_networks import BY_HEART, network_gains, rows_of
 from torch import Tensor
 
 from oversight.errors import InputError
@@ -23,7 +23,7 @@ from oversight.models.finetune.recipe import Full
 from oversight.models.finetune.student import FineTuned
 from oversight.models.student import cross_entropy
 from oversight.tasks.split import Seed
-from oversight.tasks.task import Labels, Rows, content_id
+from oversight.tasks.task import Labels
 from oversight.testing import mean_interval, planted
 
 SEED = Seed.of(0)
@@ -127,10 +127,7 @@ def test_a_network_learns_from_it_as_it_does_from_the_mean(
     tmp_path: Path, save_tiny: Callable[..., Path], planted_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """Two supervisors who each flip a quarter: on 200 fresh rows it chooses the true class, and mostly as `mean`."""
-    found = planted_rows(600, seed=3)
-    texts = tuple(one["text"] for one in found)
-    ids = tuple(map(content_id, texts))
-    rows, truth = Rows(ids=ids, texts=texts, groups=ids), np.array([one["label"] for one in found])
+    rows, truth = rows_of(planted_rows(600, seed=3))
     every: list[Labels] = []
     for seed in (0, 1):
         named = np.where(np.random.default_rng(seed).random(600) < 0.25, 1 - truth, truth)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted_labellers import guesses, outliers
 
 from oversight.errors import InputError
 from oversight.methods.filters import (
@@ -44,13 +45,6 @@ def unsure_errors(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
     confidence = np.where(lost, 0.55 + 0.1 * rng.random(len(truth)), 0.9)
     named = np.where(wrong, 1, truth)
     return np.where(np.eye(2)[named] > 0, confidence[:, None], 1 - confidence[:, None])
-
-
-def outliers(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
-    """Wrong, and sure of it, on rows deep inside the other class."""
-    del rng
-    deep = np.abs(x[:, 0]) > 1.6
-    return np.where(np.eye(2)[np.where(deep, 1 - truth, truth)] > 0, 0.95, 0.05)
 
 
 def gains(method: Method, *labellers: Labeller, against: Method | None = None, **settings: Any) -> Floats:
@@ -236,14 +230,8 @@ def test_on_right_labels_there_is_little_to_gain_or_lose(method: Method) -> None
     assert low < 0.02 and high > -0.04
 
 
-def guesses(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
-    """Right, but where a direction that says nothing of the class is high it says class 1 of seven rows in ten."""
-    named = np.where(x[:, -1] > 0.2, rng.random(len(truth)) < 0.7, truth).astype(int)
-    return np.eye(2)[named]
-
-
 def test_where_supervisors_guess_they_disagree_and_the_agreement_filter_helps() -> None:
-    assert mean_interval(gains(AgreementFilter(), *[guesses] * 7, against=Mean()))[0] > 0
+    assert mean_interval(gains(AgreementFilter(), *[guesses(0.7)] * 7, against=Mean()))[0] > 0
 
 
 def test_where_supervisors_agree_by_chance_only_the_filter_gains_nothing() -> None:

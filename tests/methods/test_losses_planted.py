@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from planted_labellers import misled, outliers, says
 
 from oversight.methods import METHODS
 from oversight.methods.hard import hardened
@@ -24,24 +25,6 @@ LOSSES: dict[str, Loss] = {
 }
 N, N_TEST, PENALTY = 400, 2000, 1e-2
 WORLDS, FEWER = 8, 5
-
-
-def says(named: Ints, sure: Floats | float = 0.95) -> Floats:
-    """(n, 2): so sure of the class named."""
-    p = np.where(named == 1, sure, 1 - np.asarray(sure))
-    return np.stack([1 - p, p], axis=1)
-
-
-def misled(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
-    """Class 1 wherever a direction that says nothing of the class is high."""
-    del rng
-    return says(np.where(x[:, -1] > 0.5, 1, truth))
-
-
-def outliers(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
-    """Wrong and sure of it on the rows far from the boundary, where a convex loss is moved most."""
-    del rng
-    return says(np.where(np.abs(x[:, 0]) > 1.6, 1 - truth, truth))
 
 
 def lost_far_away(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:

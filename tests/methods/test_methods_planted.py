@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from planted_labellers import copied
 
 from oversight.methods import METHODS
 from oversight.methods.method import Method, OracleMethod, WithLoss
@@ -210,13 +210,6 @@ def test_who_is_silent_where_it_knows_nothing_helps_and_who_guesses_does_not() -
 
 
 # A supervisor that can be copied exactly.
-
-
-def copied(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
-    """A linear function of what the student sees, with a direction that says nothing of the class."""
-    del truth, rng
-    p = expit(2.0 * (x[:, 0] + 1.0 * x[:, 1]))
-    return np.stack([1 - p, p], axis=1)
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from planted_labellers import copied
 
 import oversight as ov
 from oversight.methods import METHODS
@@ -23,7 +23,7 @@ from oversight.models.finetune.student import FineTuned
 from oversight.models.lexical import BagOfWords
 from oversight.models.student import Fitted, Loss, Validation, cross_entropy
 from oversight.tasks.split import Seed
-from oversight.tasks.task import Floats, Ints, Labels, Rows, content_id
+from oversight.tasks.task import Floats, Labels, Rows, content_id
 from oversight.testing import Labeller, accuracies, flips, mean_interval
 
 SEED = Seed.of(0)
@@ -173,13 +173,6 @@ def test_on_the_validation_rows_it_is_right_at_least_as_often_as_naive(
 
 
 # As a method among others
-
-
-def copied(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
-    """A linear function of what the student sees, with a direction that says nothing of the class."""
-    del truth, rng
-    p = expit(2 * (x[:, 0] + x[:, 1]))
-    return np.stack([1 - p, p], axis=1)
 
 
 @pytest.mark.parametrize(("labeller", "shared", "helps"), [(copied, 10.0, True), (flips(0.25), 0.0, False)])

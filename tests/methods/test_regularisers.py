@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from planted_networks import BRIEFLY, BY_HEART, TO_THE_END, network_gains
+from planted_networks import BRIEFLY, BY_HEART, TO_THE_END, network_gains, rows_of
 
 from oversight.describe import describe
 from oversight.errors import InputError
@@ -24,7 +24,7 @@ from oversight.models.finetune.optim import pull_back
 from oversight.models.finetune.recipe import Full, Lora
 from oversight.models.finetune.student import FineTuned
 from oversight.tasks.split import Seed
-from oversight.tasks.task import Floats, Labels, Rows, content_id
+from oversight.tasks.task import Floats, Labels, Rows
 from oversight.testing import mean_interval, planted
 
 SEED = Seed.of(0)
@@ -33,12 +33,8 @@ SEED = Seed.of(0)
 @pytest.fixture(scope="module")
 def data(planted_rows: Callable[..., list[dict[str, Any]]]) -> WeakData:
     """160 rows with soft weak labels that are right three times in four; the last 40 are validation."""
-    found = planted_rows(160, seed=3)
-    texts = tuple(one["text"] for one in found)
-    ids = tuple(map(content_id, texts))
-    rows = Rows(ids=ids, texts=texts, groups=ids)
+    rows, truth = rows_of(planted_rows(160, seed=3))
     rng = np.random.default_rng(0)
-    truth = np.array([one["label"] for one in found])
     named = np.where(rng.random(160) < 0.25, 1 - truth, truth)
     labels = Labels.of(rows, np.where(np.eye(2)[named] > 0, 0.8, 0.2), source="weak")
     first, last = rows.take(range(120)), rows.take(range(120, 160))

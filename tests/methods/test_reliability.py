@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted_labellers import guesses
 
 from oversight.errors import InputError
 from oversight.methods.filters import answer_counts
@@ -31,16 +32,6 @@ def some_rows(n: int) -> Rows:
     texts = tuple(f"row {i}" for i in range(n))
     ids = tuple(map(content_id, texts))
     return Rows(ids=ids, texts=texts, groups=ids)
-
-
-def guesses(share: float) -> Labeller:
-    """Right, but where a direction without meaning is high it names class 1 by the toss of a coin."""
-
-    def label(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
-        named = np.where(x[:, -1] > 0.2, rng.random(len(truth)) < share, truth).astype(int)
-        return np.eye(2)[named]
-
-    return label
 
 
 def shaky(share: float) -> Labeller:

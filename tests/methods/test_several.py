@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from planted_labellers import biased
 
 from oversight.methods.dawid_skene import dawid_skene
 from oversight.methods.method import WithLoss
@@ -17,12 +18,6 @@ from oversight.tasks.task import Bools, Floats, Ints, Labels
 from oversight.testing import Labeller, accuracies, flips, mean_interval, planted
 
 POOLS = (Mean(), LogOddsMean(), DawidSkene(), LearnedWeights())
-
-
-def biased(x: Floats, truth: Ints, rng: np.random.Generator) -> Floats:
-    """Says class 1 of three rows in four, whatever they are."""
-    named = np.where(rng.random(len(truth)) < 0.75, 1, truth)
-    return np.where(np.eye(2)[named] > 0, 0.9, 0.1)
 
 
 def labels(probs: Sequence[Sequence[float]], answered: Sequence[bool] | None = None) -> Labels:

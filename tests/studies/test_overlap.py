@@ -17,7 +17,7 @@ from oversight.models.lexical import BagOfWords
 from oversight.models.probe import Probe
 from oversight.runs.store import MemoryStore
 from oversight.studies.foretell import foretell
-from oversight.studies.overlap import MOST_ROWS, overlaps
+from oversight.studies.overlap import overlaps
 from oversight.studies.weak_to_strong import Arm, Setup, begin_study, seeds_of
 from oversight.supervision.supervisor import Flipped, Trained
 from oversight.tasks.split import split_task
@@ -44,7 +44,9 @@ def test_it_is_the_definition_on_the_transfer_rows_once_for_all_methods(
     campaign = campaign_of(task, supervisor, STUDENT, store)
     assert overlaps(campaign, store=store) == ()  # nothing is computed for it
     foretell(campaign, store=store)
-    (found,) = overlaps(campaign, store=store)
+    with monkeypatch.context() as here:
+        here.setattr(Task, "truth", lambda *_: pytest.fail("a true label was read"))
+        (found,) = overlaps(campaign, store=store)
     assert found.name == "bow -> minilm@0" and len(found.density) == 2 and found.reason is None
     for seed, density, unsure in zip(seeds_of(2), found.density, found.unsure, strict=True):
         split = split_task(task, seed=seed.split)
@@ -52,7 +54,7 @@ def test_it_is_the_definition_on_the_transfer_rows_once_for_all_methods(
         (said,) = supervisor.supervise(task, split, [rows], seed=seed).labels
         expected = overlap(confidence(said.on(rows).probs), features(STUDENT.backbone, rows))
         assert (density, unsure) == (expected.both.mean(), expected.hard.mean())
-        assert 0 < density < 1 and MOST_ROWS > 150
+        assert 0 < density < 1 and len(split.transfer) > 150
 
 
 def test_who_reads_no_features_or_saw_the_truth_has_none(task: Task) -> None:

@@ -20,6 +20,7 @@ from oversight.supervision.boosted import Boosted, reweighted, say
 from oversight.supervision.supervisor import Trained
 from oversight.tasks.split import Seed, split_task
 from oversight.tasks.task import Floats, Labels, Rows, Task, content_id
+from oversight.testing import mean_interval
 
 SEED = Seed.of(0)
 
@@ -158,8 +159,7 @@ def test_an_ensemble_of_stumps_beats_a_stump() -> None:
     for seed in range(8):
         task, stump = world(seed=seed)
         found.append(supervised(Boosted(stump, 8), task)[1] - supervised(Trained(stump), task)[1])
-    gain = np.array(found)
-    assert gain.mean() - 2.365 * gain.std(ddof=1) / np.sqrt(8) > 0.05
+    assert mean_interval(np.array(found))[0] > 0.05
 
 
 def test_a_model_that_already_fits_gains_nothing() -> None:
@@ -178,8 +178,7 @@ def test_a_model_that_already_fits_gains_nothing() -> None:
         task = Task(name="t", rows=rows, labels=labels, class_names=("x", "y"))
         bow = BagOfWords(strengths=(0.1, 1.0))
         gains.append(supervised(Boosted(bow, 3), task, seed)[1] - supervised(Trained(bow), task, seed)[1])
-    half = 2.571 * np.std(gains, ddof=1) / np.sqrt(6)
-    assert np.mean(gains) - half < 0.01
+    assert mean_interval(np.array(gains))[0] < 0.01
 
 
 def test_a_name_becomes_an_ensemble() -> None:

@@ -36,7 +36,7 @@ def tell_summary(swept: Swept, kept: Store) -> None:
     print_summary(summary, swept.campaign.graph, found=summary.found if summary.stopped else None)
 
 
-def leave(swept: Swept, *, failed: bool) -> None:
+def leave(swept: Swept, *, failed: bool = False) -> None:
     """Exit with the code for stopped, or for a step or check that failed."""
     if swept.summary.stopped:
         raise typer.Exit(INTERRUPTED)

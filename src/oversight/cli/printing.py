@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -149,14 +150,10 @@ def _overlap_line(one: Overlapping) -> str:
 
     if one.reason:
         return f"{clean(one.name)}: no overlap of easy and hard features ({clean(one.reason)})"
-    density, unsure = (f"{_mean(shares):.2f}" for shares in (one.density, one.unsure))
+    density, unsure = (f"{fmean(shares):.2f}" for shares in (one.density, one.unsure))
     seeds = "" if len(one.density) == 1 else f" (seeds {min(one.density):.2f} to {max(one.density):.2f})"
     told = f"{clean(one.name)}: easy and hard features overlap in {density} of the transfer rows{seeds}"
     return f"{told}; the supervisor is unsure of {unsure}"
-
-
-def _mean(shares: Sequence[float]) -> float:
-    return sum(shares) / len(shares)
 
 
 def print_result(result: Result) -> None:

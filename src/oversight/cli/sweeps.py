@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from oversight.cli import campaigns, printing
 from oversight.cli import options as o
-from oversight.cli import printing
-from oversight.cli.app import INTERRUPTED, app
+from oversight.cli.app import app
 from oversight.cli.studies import about_now, check_report
 from oversight.errors import InputError
 
@@ -130,12 +130,9 @@ def _run(
 ) -> Swept:
     from dataclasses import replace
 
-    from oversight.cli.live import live_view
     from oversight.resolve.sweeps import run_plan
-    from oversight.runs.drive import Stop, interruptible
 
-    stop = Stop()
-    with interruptible(stop), live_view(f"sweep {asked.name}") as watch:
+    with campaigns.watched(f"sweep {asked.name}") as how:
         swept = run_plan(
             asked,
             store=kept,
@@ -145,30 +142,23 @@ def _run(
             memory_bytes=None if memory is None else int(memory * GIGABYTE),
             about=about_now(kept),
             retry_failed=retry_failed,
-            watch=watch,
-            stop=stop,
+            **how,
         )
     about = {**swept.result.about, "seconds": round(time.monotonic() - began, 1)}
     return replace(swept, result=replace(swept.result, about=about))
 
 
 def _answer(swept: Swept, kept: Store, report: Path | None, as_json: bool) -> None:
-    from oversight.cli.live import print_summary
-
     if report and swept.result.studies:
         swept.result.report(report)
     elif report:
         typer.echo(f"oversight: {report}: not written, as no study is finished", err=True)
-    printing.tell_damaged(kept, found=swept.summary.damaged)
-    print_summary(swept.summary, swept.campaign.graph, found=swept.summary.found if swept.summary.stopped else None)
+    campaigns.tell_summary(swept, kept)
     if as_json:
         printing.print_json({**_as_list(swept), "unfinished": swept.unfinished, "failed": dict(swept.summary.failed)})
     else:
         printing.print_studies(swept.result, report)
-    if swept.summary.stopped:
-        raise typer.Exit(INTERRUPTED)
-    if swept.summary.failed:
-        raise typer.Exit(1)
+    campaigns.leave(swept)
 
 
 def _as_list(swept: Swept) -> dict[str, Any]:

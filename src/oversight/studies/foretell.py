@@ -21,7 +21,7 @@ from oversight.runs.workshop import outcome_of
 from oversight.studies.plan import Plan
 from oversight.studies.score import mean_supervisor, probs_on
 from oversight.studies.stored import theory_of
-from oversight.studies.weak_to_strong import Campaign, Scored
+from oversight.studies.weak_to_strong import Arm, Campaign, Scored
 from oversight.supervision.supervisor import Flipped
 
 SAW_TRUTH = "the method saw ground truth"
@@ -70,7 +70,12 @@ def foretell(campaign: Campaign, *, store: Store, progress: Progress | None = No
 def _reason_against(one: Scored) -> str | None:
     if isinstance(one.arm.method, OracleMethod):
         return SAW_TRUTH
-    return PLANTED if any(isinstance(supervisor, Flipped) for supervisor in one.arm.supervisors) else None
+    return PLANTED if planted_in_truth(one.arm) else None
+
+
+def planted_in_truth(arm: Arm) -> bool:
+    """Whether a supervisor's labels are made from true ones."""
+    return any(isinstance(supervisor, Flipped) for supervisor in arm.supervisors)
 
 
 def _name(one: Scored) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +10,14 @@ import numpy as np
 from oversight.errors import InputError
 from oversight.methods.method import mean_labels
 from oversight.metrics.overlap import Overlap, confidence, overlap
+from oversight.models.backbone import Backbone
 from oversight.models.features import FeatureBank, feature_backbone, features, using
-from oversight.runs.steps import Step
-from oversight.runs.store import Store
+from oversight.runs.store import Outcome, Store
 from oversight.runs.workshop import outcome_of
+from oversight.studies.foretell import planted_in_truth
 from oversight.studies.plan import Plan, labels_on
 from oversight.studies.weak_to_strong import Campaign, Scored
-from oversight.supervision.supervisor import Flipped
-from oversight.tasks.split import Seed
+from oversight.tasks.task import Rows
 
 MOST_ROWS = 4000
 
@@ -46,7 +47,7 @@ def overlaps(campaign: Campaign, *, store: Store) -> tuple[Overlapping, ...]:
     """
     pairs: dict[tuple[int, str, str], Scored] = {}
     for one in campaign.scored:
-        if len(one.setup.task.class_names) == 2 and not any(isinstance(who, Flipped) for who in one.arm.supervisors):
+        if len(one.setup.task.class_names) == 2 and not planted_in_truth(one.arm):
             pairs.setdefault((id(one.setup), one.arm.weak_name, one.arm.student.name), one)
     told = (_told(one, campaign.graph.env_of(one.step), store) for one in pairs.values())
     return tuple(one for one in told if one is not None)
@@ -54,14 +55,20 @@ def overlaps(campaign: Campaign, *, store: Store) -> tuple[Overlapping, ...]:
 
 def _told(one: Scored, plan: Plan, store: Store) -> Overlapping | None:
     name = f"{one.arm.weak_name} -> {one.arm.student.name}"
+    backbone = feature_backbone(one.arm.student) if one.arm.student.backbones else None
+    bank = None if backbone is None else _kept_features(backbone, plan, store)
+    if backbone is None or bank is None:
+        return None
     found: list[Overlap] = []
     for seed, (labels, _, _) in zip(one.setup.seeds, one.runs, strict=True):
-        try:
-            cut = _overlap(one, plan, seed, labels, store)
-        except InputError as error:
-            return Overlapping(name=name, reason=str(error))
-        if cut is None:
+        said = [outcome_of(store, label.key) for label in labels]
+        if None in said:
             return None
+        with using(bank):
+            try:
+                cut = _overlap(backbone, plan.parts(seed)["transfer"], [one for one in said if one])
+            except InputError as error:
+                return Overlapping(name=name, reason=str(error))
         if cut.reason:
             return Overlapping(name=name, reason=cut.reason)
         found.append(cut)
@@ -69,20 +76,18 @@ def _told(one: Scored, plan: Plan, store: Store) -> Overlapping | None:
     return Overlapping(name=name, density=tuple(cut.density for cut in found), unsure=unsure)
 
 
-def _overlap(one: Scored, plan: Plan, seed: Seed, labels: tuple[Step, ...], store: Store) -> Overlap | None:
-    backbone = feature_backbone(one.arm.student) if one.arm.student.backbones else None
-    if backbone is None:
-        return None
+def _kept_features(backbone: Backbone, plan: Plan, store: Store) -> FeatureBank | None:
     step = plan.features(backbone.whole, plan.task.rows)
-    read, said = outcome_of(store, step.key), [outcome_of(store, label.key) for label in labels]
-    if read is None or None in said:
+    read, wanted = outcome_of(store, step.key), plan.objects[step.key]
+    if read is None:
         return None
-    rows = plan.parts(seed)["transfer"]
-    weak = mean_labels([labels_on(outcome, "transfer", rows) for outcome in said if outcome], source="weak")
+    bank = FeatureBank()
+    bank.add(wanted.backbone, wanted.rows.ids, read.arrays["features"])
+    return bank
+
+
+def _overlap(backbone: Backbone, rows: Rows, said: Sequence[Outcome]) -> Overlap:
+    weak = mean_labels([labels_on(outcome, "transfer", rows) for outcome in said], source="weak")
     answered: list[int] = np.flatnonzero(weak.answered).tolist()
     chosen = sorted(answered, key=rows.ids.__getitem__)[:MOST_ROWS]
-    bank, wanted = FeatureBank(), plan.objects[step.key]
-    bank.add(wanted.backbone, wanted.rows.ids, read.arrays["features"])
-    with using(bank):
-        states = features(backbone, rows.take(chosen))
-    return overlap(confidence(weak.probs[chosen]), states)
+    return overlap(confidence(weak.probs[chosen]), features(backbone, rows.take(chosen)))
