@@ -118,20 +118,23 @@ def print_foretold(foretold: Sequence[Foretold], overlapping: Sequence[Overlappi
     if not foretold:
         return
     typer.echo("Predicted before any true label of transfer, validation or test rows was used (docs/theory.md):")
-    for one in foretold[:MOST_SHOWN]:
-        typer.echo(f"  {_foretold_line(one)}")
-    if len(foretold) > MOST_SHOWN:
-        typer.echo(f"  and {len(foretold) - MOST_SHOWN} more")
+    _echo_some([_foretold_line(one) for one in foretold])
     typer.echo("  only if the student is the closest of a convex class that holds the truth: often it is not.")
     typer.echo("  It says nothing of accuracy.")
-    for one in overlapping[:MOST_SHOWN]:
-        typer.echo(f"  {_overlap_line(one)}")
+    _echo_some([_overlap_line(one) for one in overlapping])
     if overlapping:
         typer.echo(
             "  The more they overlap the larger a gain is expected (Shin et al. 2024); on six sets it was not so."
         )
     typer.echo("")
     sys.stdout.flush()
+
+
+def _echo_some(lines: Sequence[str]) -> None:
+    for line in lines[:MOST_SHOWN]:
+        typer.echo(f"  {line}")
+    if len(lines) > MOST_SHOWN:
+        typer.echo(f"  and {len(lines) - MOST_SHOWN} more")
 
 
 def _foretold_line(one: Foretold) -> str:
