@@ -460,12 +460,16 @@ def test_a_loss_that_does_not_change_never_rises_along_the_path(
 
 @pytest.mark.parametrize("k", [2, 3])
 def test_the_path_of_five_fold_cross_entropy_ends_near_its_minimum(k: int) -> None:
-    """5 CE + penalty |W|^2 / 2 has the solution of CE under a fifth of the penalty; 100 steps close 90 % of the gap."""
+    """5 CE + penalty |W|^2 / 2 has the solution of CE under a fifth of the penalty; 100 steps close 90 % of the gap.
+
+    Both ends may stand at the minimum, where the order in which a processor adds decides which is lower: an objective
+    of 80 rows is known to about 80 roundings of its size, 80 x 1e-16, so within 1e-13.
+    """
     x, y = rows(80, 5, seed=k), soft(80, k, seed=k)
     design = Design(x)
     found = objectives(x, y, 1.0, design.path(y, 1.0, loss=five_fold), five_fold)
     least = objectives(x, y, 1.0, design.solve([y], [0.2]), five_fold)[0]
-    assert least <= found[-1] <= least + 0.1 * (found[0] - least)
+    assert least * (1 - 1e-13) <= found[-1] <= least + 0.1 * (found[0] - least)
 
 
 def test_the_confidence_loss_makes_the_student_surer() -> None:
