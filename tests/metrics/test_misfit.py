@@ -24,6 +24,7 @@ from oversight.metrics import (
     bregman_rows,
     brier,
     kl_bound,
+    kl_divergence,
     kl_misfit,
     kl_rows,
     nll,
@@ -199,7 +200,7 @@ def test_misfit_and_gain_are_means_over_seeds_and_rows_in_the_units_of_the_metri
         assert found.surplus.covers == "seeds and test groups"
         assert found.surplus.low < found.surplus.value < found.surplus.high
     assert squared.predicted == squared_misfit(student, weak, ROWS // 2)
-    assert kl.predicted == kl_misfit(student, weak, ROWS // 2) != kl_misfit(weak, student, ROWS // 2)
+    assert kl.predicted == kl_misfit(student, weak, ROWS // 2) != kl_divergence(weak, student, ROWS // 2)
 
 
 def test_the_surplus_is_the_residual_along_the_departure() -> None:
@@ -219,9 +220,9 @@ def test_whether_the_inequality_holds_is_read_off_the_interval_of_the_surplus() 
     assert squared_bound(sure[None], unsure[None], truth, ROWS).holds is True
     assert squared_bound(wrong[None], unsure[None], truth, ROWS).holds is False
     mixed = np.where((ROWS % 2 == 0)[:, None], sure, wrong)
-    assert squared_bound((0.5 * mixed + 0.25)[None], np.full((1, 120, 2), 0.5), truth, ROWS).holds is False
+    assert squared_bound((0.5 * mixed + 0.25)[None], unsure[None], truth, ROWS).holds is False
     noise = np.where((np.random.default_rng(0).random(120) < 0.775)[:, None], sure, wrong)
-    near = squared_bound((0.55 * noise + 0.225)[None], np.full((1, 120, 2), 0.5), truth, ROWS)
+    near = squared_bound((0.55 * noise + 0.225)[None], unsure[None], truth, ROWS)
     assert near.holds is None and near.surplus.low < 0 < near.surplus.high
 
 
@@ -235,8 +236,28 @@ def test_kl_from_hard_labels_is_undefined_with_the_reason_and_the_gain_is_still_
     assert math.isnan(found.predicted.value) and "infinite" in str(found.predicted.reason)
     assert math.isnan(found.surplus.value) and found.surplus.reason == found.predicted.reason
     assert found.holds is None and found.realised.defined
-    assert kl_misfit(weak, student, ROWS).defined  # 0 log 0 = 0: finite in the other order
+    assert kl_divergence(weak, student, ROWS).defined  # 0 log 0 = 0: finite in the other order
     assert squared_bound(student, weak, truth, ROWS).surplus.defined
+
+
+@pytest.mark.parametrize("constant", [(0, 1, 2), (1,)], ids=["every seed", "one seed"])
+def test_a_constant_supervisor_has_no_prediction_and_the_inequality_did_not_hold(constant: tuple[int, ...]) -> None:
+    """Its student copies it, so that "at least 0" came true with no width, and was called held."""
+    truth, weak = classes(3, k=2), predictions(3, 3, 120, 2)
+    weak[list(constant)] = [0.3, 0.7]
+    for bound, misfit in ((squared_bound, squared_misfit), (kl_bound, kl_misfit)):
+        found = bound(weak, weak, truth, ROWS)
+        assert found.holds is None and found.realised.value == 0
+        for one in (found.predicted, found.surplus, misfit(weak, weak, ROWS)):
+            assert math.isnan(one.value) and one.reason == "the supervisor says the same of every row"
+    assert kl_divergence(weak, predictions(4, 3, 120, 2), ROWS).defined  # predicts nothing
+
+
+def test_a_supervisor_that_varies_a_little_has_a_prediction() -> None:
+    truth, weak = classes(3, k=2), np.full((1, 120, 2), 0.5)
+    weak[0, 7] = 0.5 + 1e-6, 0.5 - 1e-6
+    student = predictions(4, 1, 120, 2)
+    assert squared_bound(student, weak, truth, ROWS).surplus.defined and kl_misfit(student, weak, ROWS).defined
 
 
 def test_fewer_than_twenty_rows_are_undefined() -> None:

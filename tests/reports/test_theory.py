@@ -7,6 +7,7 @@ import io
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from synthetic_results import estimate, ladder, one, study
@@ -18,7 +19,13 @@ from oversight.reports.exports import as_text
 from oversight.reports.html import as_page
 from oversight.reports.result import Result
 from oversight.reports.tables import as_text as table
-from oversight.reports.theory import in_words, theory_section, verdict
+from oversight.reports.theory import in_words, record_in_words, theory_section, verdict
+
+
+def asked(**changes: Any) -> Result:
+    """A result whose tables were asked to tell what theory predicts."""
+    return replace(one(**changes), tells_theory=True)
+
 
 INFINITE = "infinite: on some row"
 
@@ -64,25 +71,37 @@ def test_flat_and_back() -> None:
 
 
 def test_the_table_and_markdown_say_gain_and_prediction() -> None:
-    result = one(theory=theory())
+    result = asked(theory=theory())
     for text in (" ".join(table(result, width=100).split()), as_text(result, "md")):
         assert "Brier score: gain 0.0733 [0.063, 0.083], predicted at least 0.0412 [0.031, 0.051]" in text
         assert ": the prediction held" in text
         assert "the prediction did not hold" in text
-    missing = one(theory=theory(kl=Bound(undefined(), estimate(0.04), undefined())))
+    missing = asked(theory=theory(kl=Bound(undefined(), estimate(0.04), undefined())))
     assert f"NLL (nats): no prediction: {INFINITE}" in as_text(missing, "md")
-    assert "theory" not in table(one(), width=100)
+    assert "theory" not in table(asked(), width=100)
+    assert "theory     no prediction: planted" in table(asked(no_theory="planted"), width=100)
+
+
+def test_who_did_not_ask_is_told_nothing_but_the_record_goes_with_whatever_is_told() -> None:
+    silent = one(theory=theory())
+    assert "theory" not in table(silent, width=100) and "theory" not in as_text(silent, "md")
+    assert in_words(silent) == []
+    assert record_in_words() in as_text(asked(theory=theory()), "md")
+    assert record_in_words() in theory_section(silent)
 
 
 def test_many_studies_are_not_put_in_words() -> None:
-    few = Result(studies=tuple(replace(each, theory=theory()) for each in ladder().studies[:6]))
-    assert len(in_words(few)) == 12 and "minilm" in in_words(few)[0][1]
-    assert in_words(Result(studies=tuple(replace(each, theory=theory()) for each in ladder().studies))) == []
+    every = [replace(each, theory=theory()) for each in ladder().studies]
+    few = Result(studies=tuple(every[:6]), tells_theory=True)
+    assert len(in_words(few)) == 13 and "minilm" in in_words(few)[0][1]
+    assert in_words(Result(studies=tuple(every), tells_theory=True)) == []
 
 
 def test_the_page_has_a_section_with_every_number_and_the_assumptions_and_no_figure() -> None:
     told = theory()
     section = theory_section(one(theory=told))
+    assert section.startswith("<section><h2>What theory predicts</h2><details><summary>")  # folded
+    assert section.endswith("</details></details></section>")
     assert section in as_page(one(theory=told))
     for text in ("What theory predicts", "0.0412", "0.0733", "0.1311", "0.0977", "0.412", "held", "did not hold"):
         assert text in section

@@ -13,14 +13,18 @@ import pytest
 from oversight.methods.method import WithLoss
 from oversight.methods.oracles import OracleEarlyStopping
 from oversight.methods.several import Mean
-from oversight.metrics import brier, kl_misfit, nll, squared_misfit
+from oversight.metrics import brier, kl_divergence, kl_misfit, nll, squared_misfit
 from oversight.reports.result import Result
 from oversight.runs.store import DirectoryStore, MemoryStore
-from oversight.studies.foretell import PLANTED, SAW_TRUTH, foretell
+from oversight.studies.foretell import foretell
+from oversight.studies.stored import PLANTED, SAW_TRUTH, study_of, why_no_theory
 from oversight.studies.weak_to_strong import Arm, Setup, begin_study, finish_study, run_study, seeds_of
-from oversight.supervision.supervisor import Flipped, Trained
-from oversight.tasks.split import split_task
-from oversight.tasks.task import Ints, Rows, Task
+from oversight.supervision.bought import Bought
+from oversight.supervision.corruption import Corrupted
+from oversight.supervision.majority import Majority
+from oversight.supervision.supervisor import Flipped, Given, Supervision, Trained
+from oversight.tasks.split import Seed, split_task
+from oversight.tasks.task import Ints, Labels, Rows, Task
 
 READ: list[str] = []
 
@@ -85,7 +89,7 @@ def test_what_was_told_is_what_the_result_holds_and_the_definition(task: Task, r
         scores = result[0].scores
         assert bound.realised.value == pytest.approx(gain, rel=1e-12)
         assert gain == pytest.approx(scores["weak"][name].value - scores["student"][name].value, rel=1e-12)
-    assert theory.kl_weak_first == kl_misfit(weak, student, groups)
+    assert theory.kl_weak_first == kl_divergence(weak, student, groups)
     assert theory.of(theory.flat()) == theory
 
 
@@ -136,20 +140,114 @@ def test_every_test_set_has_its_own_prediction(task: Task, reader: Any, make_tas
     assert other.squared.n == 200
 
 
-def test_what_saw_the_truth_has_no_prediction(task: Task, reader: Any, counted: Any, run_arm: Any) -> None:
-    oracle = setup_of(task, Trained(reader(3)), reader(8), method=OracleEarlyStopping())
-    planted = setup_of(task, Flipped(0.25), reader(8))
-    for setup, reason in ((oracle, SAW_TRUTH), (planted, PLANTED)):
-        (found,) = foretell(begin_study(setup, store=counted), store=counted)
-        assert (found.squared, found.kl, found.reason) == (None, None, reason)
+@dataclass(frozen=True)
+class Echo:
+    """Says what another supervisor says: a `Derived` one."""
+
+    like: Any
+    train: str = "echo"
+
+    @property
+    def name(self) -> str:
+        return f"echo of {self.like.name}"
+
+    @property
+    def backbones(self) -> tuple[Any, ...]:
+        return self.like.backbones
+
+    @property
+    def sources(self) -> tuple[Any, ...]:
+        return (self.like,)
+
+    def check(self, task: Task, split: Any, tests: Any) -> None:
+        self.like.check(task, split, tests)
+
+    def answers(self, rows: Rows) -> Any:
+        return self.like.answers(rows)
+
+    def supervise(self, task: Task, split: Any, targets: Any, *, seed: Seed) -> Supervision:
+        return self.like.supervise(task, split, targets, seed=seed)
+
+    def derive(self, task: Task, targets: Any, given: Any, *, seed: Seed) -> Supervision:
+        del task, targets, seed
+        return Supervision(labels=tuple(given[0]), choices={})
+
+
+def test_a_method_that_saw_the_truth_has_no_prediction(task: Task, reader: Any, counted: Any, run_arm: Any) -> None:
+    setup = setup_of(task, Trained(reader(3)), reader(8), method=OracleEarlyStopping())
+    (found,) = foretell(begin_study(setup, store=counted), store=counted)
+    assert (found.squared, found.kl, found.reason) == (None, None, SAW_TRUTH)
     assert counted.since() == {}
     result: Result = run_arm(task, Trained(reader(3)), reader(8), OracleEarlyStopping(), name="oracle_early_stopping")
     assert result[0].theory is None and result[0].as_json()["theory"] is None
+    assert result[0].no_theory == SAW_TRUTH
+
+
+PLANTED_IN = {
+    "flipped": Flipped(0.25),
+    "soft": Flipped(0.25, confidence=0.8),
+    "derived": Echo(Echo(Flipped(0.25))),
+}
+
+
+@pytest.mark.parametrize("planted", [*PLANTED_IN, "corrupted", "bought", "rows"])
+def test_planted_truth_has_neither_prediction_nor_verdict(task: Task, reader: Any, counted: Any, planted: str) -> None:
+    honest = Trained(reader(3))
+    supervisors: dict[str, Any] = {
+        **PLANTED_IN,
+        "corrupted": Corrupted(structure="random", like=honest),
+        "bought": (honest, Bought(64)),
+        "rows": honest,
+    }
+    method = Mean() if planted == "bought" else None
+    setup = setup_of(task, supervisors[planted], reader(8), method=method, planted=planted == "rows")
+    campaign = begin_study(setup, store=counted)
+    (found,) = foretell(campaign, store=counted)
+    assert (found.squared, found.kl, found.reason) == (None, None, PLANTED)
+    assert counted.since() == {}
+    study = finish_study(campaign, store=counted)[0]
+    assert study.theory is None and study.no_theory == PLANTED
+    assert (study.as_json()["theory"], study.as_json()["no_theory"]) == (None, PLANTED)
+
+
+@pytest.mark.parametrize("derived", [False, True])
+def test_an_honest_supervisor_has_a_prediction(task: Task, reader: Any, derived: bool) -> None:
+    weak: Any = Echo(Trained(reader(3))) if derived else Trained(reader(3))
+    study = run_study(setup_of(task, weak, reader(8)), store=MemoryStore())[0]
+    assert study.theory is not None and study.no_theory is None
+
+
+@pytest.mark.parametrize(("how", "reason"), [("probe+bought", PLANTED), ("planted", PLANTED), ("bow+probe", None)])
+def test_studies_kept_before_names_said_so_tell_it_by_how_supervisors_were_trained(
+    task: Task, reader: Any, how: str, reason: str | None
+) -> None:
+    store = MemoryStore()
+    campaign = begin_study(setup_of(task, Trained(reader(3)), reader(8)), store=store)
+    finish_study(campaign, store=store)
+    (one,) = campaign.scored
+    old = {name: value for name, value in one.names.items() if name != "planted"} | {"weak_train": how}
+    outcome = store.get(one.step.key)
+    assert outcome is not None and why_no_theory(old) == reason
+    assert (study_of(old, outcome.record).theory is None) == (reason is not None)
+
+
+def test_a_constant_supervisor_is_told_without_a_prediction(task: Task, reader: Any) -> None:
+    store = MemoryStore()
+    setup = setup_of(task, Majority(), reader(8), seeds=2)
+    for scored in (False, True):
+        campaign = begin_study(setup, store=store)
+        (found,) = foretell(campaign, store=store)
+        assert (found.squared, found.kl, found.scored) == (None, None, scored)
+        assert found.reason == "the supervisor says the same of every row"
+        theory = finish_study(campaign, store=store)[0].theory
+        assert theory is not None and [bound.holds for bound in theory.bounds.values()] == [None, None]
 
 
 def test_hard_labels_have_a_squared_prediction_and_no_kl(task: Task, reader: Any, run_arm: Any) -> None:
-    """A planted supervisor names one class: KL(student || weak) is infinite, which is a state and no number."""
-    theory = run_arm(task, Flipped(0.25), reader(8), WithLoss(), seeds=2)[0].theory
+    """People name one class: KL(student || weak) is infinite, which is a state and no number."""
+    wrong = np.random.default_rng(5).random(len(task.labels)) < 0.25
+    people = Given(Labels.of(task.rows, np.eye(2)[task.labels ^ wrong], source="people"), "labels:people")
+    theory = run_arm(task, people, reader(8), WithLoss(), seeds=2)[0].theory
     assert theory is not None and theory.squared.surplus.defined
     told = theory.as_json()["kl"]
     assert told["predicted"] == {"value": None, "low": None, "high": None}

@@ -21,6 +21,7 @@ from oversight.reports.result import Result
 from oversight.reports.stress import Claim, Stress
 from oversight.runs.store import MemoryStore
 from oversight.studies.planted import CHECKS, answers_for, leaking, suite_of, words_for
+from oversight.studies.stored import PLANTED
 from oversight.studies.stress import ABOVE, stress_of
 from oversight.studies.sweep import run_sweep
 from oversight.studies.weak_to_strong import Arm, Setup, plan_studies, seeds_of
@@ -205,6 +206,15 @@ def test_what_does_not_apply_is_left_out_with_its_reason(word_task: Task, bow: B
     assert "pairs" in suite_of(setup_of(pairs, Trained(bow), bow), checks=("imitation", "errors")).left_out["imitation"]
     with pytest.raises(InputError, match="no check applies: simulable"):
         suite_of(setup_of(word_task, given, bow), checks=("simulable",))
+
+
+def test_studies_of_planted_truth_have_no_theory_and_the_others_have(suite: Stress) -> None:
+    """Planted are the labels of noise and of other error structures, and the rows in which the answer stands."""
+    for one in suite.figures:
+        assert one.study is not None
+        planted = one.study.weak_model.startswith("planted:") or one.check == "leak"
+        assert (one.study.theory is None) == planted, one.name
+    assert {one.study.no_theory for one in suite.figures if one.study} == {None, PLANTED}
 
 
 def test_several_supervisors_are_refused(word_task: Task, bow: BagOfWords) -> None:

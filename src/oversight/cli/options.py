@@ -139,6 +139,9 @@ Report = Annotated[
         help="Also write a report: one self-contained page (.html), .md, .csv, .json, or the figures (.png, .pdf).",
     ),
 ]
+TellTheory = Annotated[
+    bool, typer.Option("--theory", help="Also what theory predicts of the gain, before anything is scored.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and count the steps; compute nothing.")]
 Store = Annotated[
     str | None,
@@ -149,12 +152,6 @@ Store = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where report.html goes.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The first characters of a key.")]
-Gap = Annotated[float, typer.Option("--gap", help="Ceiling minus supervisor that you expect.")]
-TestRows = Annotated[int, typer.Option("--n-test", help="Test rows.")]
-TrainedSeeds = Annotated[int, typer.Option("--seeds", help="Trainings of every role.")]
-Pgr = Annotated[float, typer.Option("--pgr", help="PGR that you expect.")]
-GroupSize = Annotated[int, typer.Option("--group-size", help="Test rows per group.")]
-
 OtherKey = Annotated[str, typer.Argument(metavar="OTHER", help="The same of another one.")]
 Keys = Annotated[
     list[str] | None,

@@ -117,10 +117,13 @@ def print_foretold(foretold: Sequence[Foretold], overlapping: Sequence[Overlappi
     """Predictions on stdout, at once, as what is predicted comes next; and where easy and hard features overlap."""
     if not foretold:
         return
+    from oversight.reports.theory import ONLY_IF, record_in_words
+
     typer.echo("Predicted before any true label of transfer, validation or test rows was used (docs/theory.md):")
     _echo_some([_foretold_line(one) for one in foretold])
-    typer.echo("  only if the student is the closest of a convex class that holds the truth: often it is not.")
-    typer.echo("  It says nothing of accuracy.")
+    if any(one.reason is None for one in foretold):
+        typer.echo(f"  {ONLY_IF}")
+        typer.echo(f"  {record_in_words()} It says nothing of accuracy.")
     _echo_some([_overlap_line(one) for one in overlapping])
     if overlapping:
         typer.echo(

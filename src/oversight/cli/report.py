@@ -59,6 +59,7 @@ def report(
     weak: o.OnlyWeak = None,
     strong: o.OnlyStrong = None,
     test: o.OnlyTest = None,
+    theory: o.TellTheory = False,
     store: o.Store = None,
 ) -> None:
     """A report on kept studies, from the store alone.
@@ -72,6 +73,7 @@ def report(
     asked = _asked(place, names or [])
     wanted = _filtered(asked, {"task": task, "method": method, "weak": weak, "strong": strong, "test": test})
     result, n_unfinished, faults = _result(place, wanted)
+    result = replace(result, tells_theory=theory)
     n = len(result.studies) + n_unfinished + len(faults)
     if result.studies:
         if out == STDOUT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 import time
@@ -84,6 +85,7 @@ def w2s(
     init_seed: o.InitSeed = None,
     order_seed: o.OrderSeed = None,
     report: o.Report = None,
+    theory: o.TellTheory = False,
     dry_run: o.DryRun = False,
     keep_models: o.KeepModels = True,
     store: o.Store = None,
@@ -124,13 +126,14 @@ def w2s(
     )
     if dry_run:
         return printing.print_plan(setup, load_store(store), as_json)
-    _answer(setup, load_store(store), began, report, as_json, keep_models)
+    _answer(setup, load_store(store), began, report, as_json, keep_models, theory=theory)
 
 
 def _answer(
-    setup: Setup, store: Store, began: float, report: Path | None, as_json: bool, keep_models: bool = True
+    setup: Setup, store: Store, began: float, report: Path | None, as_json: bool, keep_models: bool, *, theory: bool
 ) -> None:
-    result = _run(setup, store, began, keep_models, tell=not as_json)
+    result = _run(setup, store, began, keep_models, foretold=theory and not as_json)
+    result = dataclasses.replace(result, tells_theory=theory)
     if report:
         result.report(report)
     printing.tell_damaged(store)
@@ -161,10 +164,8 @@ def check_report(path: Path) -> None:
     check_place(path)
 
 
-def _run(setup: Setup, store: Store, began: float, keep_models: bool = True, *, tell: bool = False) -> Result:
-    """Run a study; with `tell`, the prediction of its gain is printed before ceilings learn and anything is scored."""
-    from dataclasses import replace
-
+def _run(setup: Setup, store: Store, began: float, keep_models: bool = True, *, foretold: bool = False) -> Result:
+    """Run a study; `foretold`, the prediction of its gain is printed before ceilings learn and anything is scored."""
     from oversight.studies.foretell import foretell
     from oversight.studies.overlap import overlaps
     from oversight.studies.weak_to_strong import begin_study, finish_study
@@ -172,12 +173,12 @@ def _run(setup: Setup, store: Store, began: float, keep_models: bool = True, *, 
     about = about_now(store)
     with printing.progress_bar() as progress:
         campaign = begin_study(setup, store=store, about=about, keep_models=keep_models)
-        foretold = foretell(campaign, store=store, progress=progress) if tell else ()
-        overlapping = overlaps(campaign, store=store) if tell else ()
-    printing.print_foretold(foretold, overlapping)
+        predictions = foretell(campaign, store=store, progress=progress) if foretold else ()
+        overlapping = overlaps(campaign, store=store) if foretold else ()
+    printing.print_foretold(predictions, overlapping)
     with printing.progress_bar() as progress:
         result = finish_study(campaign, store=store, progress=progress, about=about)
-    return replace(result, about={**result.about, "seconds": round(time.monotonic() - began, 1)})
+    return dataclasses.replace(result, about={**result.about, "seconds": round(time.monotonic() - began, 1)})
 
 
 def about_now(store: Store) -> dict[str, Any]:

@@ -28,6 +28,8 @@ from oversight.metrics.intervals import Estimate, Sample, linear_interval, momen
 from oversight.metrics.scores import METRICS, Metric
 
 INFINITE = "infinite: on some row the one gives a class probability 0 that the other does not"
+NEVER_VARIES = "the supervisor says the same of every row"
+SAME = 1e-12
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Bound:
     """What theory predicts of a gain, and the gain.
 
     Attributes:
-        predicted: mean D(student, supervisor); never negative.
+        predicted: mean D(student, supervisor); never negative. Undefined, as the surplus is, where in some seed the
+            supervisor says the same of every row: any student can copy that, and "at least 0" is then no prediction.
         realised: the gain, score of the supervisor minus score of the student; positive is better.
         surplus: realised - predicted, paired by row: not below zero where the theory applies.
     """
@@ -117,17 +120,27 @@ def squared_misfit(student: npt.ArrayLike, weak: npt.ArrayLike, groups: npt.Arra
         weak: (s, n, k) the supervisor's probabilities on the same rows.
         groups: (n,) any values.
 
+    Returns:
+        Undefined for fewer than 20 rows, or where in some seed the supervisor says the same of every row.
+
     Raises:
         InputError: shapes do not fit, or rows are no distributions.
     """
-    return _mean(squared_rows(*check_pair(student, weak, names=("student", "weak"))), groups)
+    mine, theirs = check_pair(student, weak, names=("student", "weak"))
+    return _mean(squared_rows(mine, theirs), groups, reason=_reason_against(theirs))
 
 
-def kl_misfit(first: npt.ArrayLike, second: npt.ArrayLike, groups: npt.ArrayLike) -> Estimate:
-    """Mean KL(first || second) over rows and seeds; undefined where it is infinite (hard labels). See `squared_misfit`.
+def kl_misfit(student: npt.ArrayLike, weak: npt.ArrayLike, groups: npt.ArrayLike) -> Estimate:
+    """Mean KL(student || weak) over rows and seeds; undefined where it is infinite (hard labels). See `squared_misfit`.
 
-    The prediction of the gain in NLL is `kl_misfit(student, weak, groups)`, in this order.
+    The order counts: this one is the prediction of the gain in NLL. The other one is `kl_divergence(weak, student)`.
     """
+    mine, theirs = check_pair(student, weak, names=("student", "weak"))
+    return _mean(kl_rows(mine, theirs), groups, reason=_reason_against(theirs))
+
+
+def kl_divergence(first: npt.ArrayLike, second: npt.ArrayLike, groups: npt.ArrayLike) -> Estimate:
+    """Mean KL(first || second) of any two models, each (s, n, k), over rows and seeds; undefined where infinite."""
     return _mean(kl_rows(*check_pair(first, second, names=("first", "second"))), groups)
 
 
@@ -160,17 +173,30 @@ def _bound(
 ) -> Bound:
     assert loss.row_scores is not None
     mine, theirs = (np.stack([loss.row_scores(one, labels) for one in role]) for role in pair)
+    reason = _reason_against(pair[1])
     return Bound(
-        predicted=_mean(predicted, groups),
+        predicted=_mean(predicted, groups, reason=reason),
         realised=_mean(theirs - mine, groups),
-        surplus=_mean(theirs - mine - predicted, groups),
+        surplus=_mean(theirs - mine - predicted, groups, reason=reason),
     )
 
 
-def _mean(rows: Floats, groups: npt.ArrayLike) -> Estimate:
-    """The mean of (s, n) row values, with its interval; undefined for few rows or infinite values."""
+def never_varies(probs: Floats) -> bool:
+    """Whether in some seed of (s, n, k) all rows have the same probabilities, up to rounding."""
+    return bool((np.ptp(probs, axis=1).max(axis=-1) <= SAME).any())
+
+
+def _reason_against(weak: Floats) -> str | None:
+    """Why theory predicts nothing for a supervisor (s, n, k)."""
+    return NEVER_VARIES if never_varies(weak) else None
+
+
+def _mean(rows: Floats, groups: npt.ArrayLike, *, reason: str | None = None) -> Estimate:
+    """The mean of (s, n) row values, with its interval; undefined for a reason, few rows or infinite values."""
     s, n = rows.shape
     sample = Sample(n, group_index(groups, n)[1], s)
+    if reason is not None:
+        return sample.undefined(reason)
     if n < MIN_ROWS:
         return sample.undefined(FEW_ROWS)
     if not np.isfinite(rows).all():

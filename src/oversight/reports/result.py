@@ -57,7 +57,8 @@ class Study:
         choices: by role and seed, what was chosen while fitting.
         warnings: what a reader must know before believing the numbers.
         keys: by role and seed, where the store keeps the predictions.
-        theory: misfit as a prediction of the gain beside the gain; None where the method saw ground truth.
+        theory: misfit as a prediction of the gain beside the gain; None where truth was planted or seen.
+        no_theory: why there is none.
     """
 
     task: str
@@ -82,6 +83,7 @@ class Study:
     keys: Mapping[str, Sequence[str]]
     weak_train: str = "probe"
     theory: Theory | None = None
+    no_theory: str | None = None
 
     def score(self, role: str) -> Estimate:
         """The study's metric for `weak`, `student` or `ceiling`."""
@@ -105,6 +107,7 @@ class Study:
             },
             "agreement": {name: one.as_json() for name, one in self.agreement.items()},
             "theory": None if self.theory is None else self.theory.as_json(),
+            "no_theory": self.no_theory,
             "choices": self.choices,
             "warnings": list(self.warnings),
             "keys": self.keys,
@@ -119,11 +122,13 @@ class Result:
         studies: in the order asked for.
         about: command, versions, seconds: what made this result.
         rows_of: loads the predictions behind a study.
+        tells_theory: whether tables in the terminal and in Markdown say what theory predicts; the page does, folded.
     """
 
     studies: tuple[Study, ...]
     about: Mapping[str, Any] = field(default_factory=dict[str, Any])
     rows_of: Callable[[Study], TestRows] | None = None
+    tells_theory: bool = False
 
     def __len__(self) -> int:
         return len(self.studies)

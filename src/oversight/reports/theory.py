@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oversight.metrics.misfit import Bound
-from oversight.metrics.theory import ASSUMPTIONS, UNITS, Theory
+from oversight.metrics.theory import ASSUMPTIONS, BOUNDS, CAME_TRUE, UNITS, Theory
 from oversight.reports.markup import Raw, bullets, details, el, section, table
-from oversight.reports.sections import MOST_DETAILED, NONE, cell, is_many, name_of
+from oversight.reports.sections import MOST_DETAILED, NONE, cell, name_of
 from oversight.reports.words import context, shown, title
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ LEAD = (
     "distance of its predictions from its supervisor's, and its gain in NLL at least KL(student || supervisor). The "
     "misfit needs no label. It predicts nothing about accuracy. The surplus is gain minus misfit: an interval above "
     "zero says that the inequality held here, one below zero that it did not, and so that an assumption fails."
+)
+ONLY_IF = (
+    "It follows only if the student is the closest of a convex class that holds the truth, on rows like the test rows."
 )
 LIKENESS = {
     "capa_student": "CAPA, student",
@@ -39,17 +42,32 @@ def verdict(bound: Bound) -> str:
     return VERDICTS[bound.holds] if bound.surplus.defined else "undefined"
 
 
+def record_in_words() -> str:
+    """How often it came true where that was measured."""
+    n = sum(CAME_TRUE[BOUNDS[0]].values())
+    found = [
+        f"in {UNITS[name].partition(' (')[0]} it was shown to hold in {CAME_TRUE[name]['held']} and to fail in "
+        f"{CAME_TRUE[name]['did not hold']}"
+        for name in BOUNDS
+    ]
+    return f"Of {n} studies of real sets, {'; '.join(found)} (docs/theory.md)."
+
+
 def in_words(result: Result) -> list[tuple[str, str]]:
-    """(label, text) lines under a table: two for each study; none where there are many."""
-    told = [study for study in result.studies if study.theory is not None]
-    if len(told) > MOST_IN_WORDS:
+    """(label, text) lines under a table, where they were asked for: two for each study, then how often it came true.
+
+    None where there are many studies.
+    """
+    if not result.tells_theory or len(result.studies) > MOST_IN_WORDS:
         return []
     lines: list[tuple[str, str]] = []
-    for study in told:
-        assert study.theory is not None
+    for study in result.studies:
         place = f"{title(study, context(result))}: " if len(result.studies) > 1 else ""
-        lines += [("theory", place + _sentence(name, bound)) for name, bound in study.theory.bounds.items()]
-    return lines
+        if study.theory is not None:
+            lines += [("theory", place + _sentence(name, bound)) for name, bound in study.theory.bounds.items()]
+        elif study.no_theory is not None:
+            lines.append(("theory", f"{place}no prediction: {study.no_theory}"))
+    return [*lines, ("theory", f"{ONLY_IF} {record_in_words()}")] if lines else []
 
 
 def _sentence(name: str, bound: Bound) -> str:
@@ -62,21 +80,22 @@ def _sentence(name: str, bound: Bound) -> str:
 
 
 def theory_section(result: Result) -> Raw:
-    """Prediction beside gain for every study, and how alike its models are."""
+    """Prediction beside gain for every study, and how alike its models are; folded, whoever wants it opens it."""
     told = [(study, study.theory) for study in result.studies if study.theory is not None]
     if not told or len(told) > MOST_DETAILED:
         return NONE
     bounds = _bounds(told, result)
-    if is_many(result):
-        bounds = details(f"Predicted and realised gain of all {len(told)} studies", bounds)
     rows = [[name_of(study, result), *(cell(one.similarity[key]) for key in LIKENESS)] for study, one in told]
     likeness = table("Similarity to the supervisor", ["study", *LIKENESS.values()], rows)
     return section(
         "What theory predicts",
-        el("p", LEAD),
-        bounds,
-        details("Assumptions of the prediction", bullets(ASSUMPTIONS)),
-        details("How alike supervisor, student and ceiling are", el("p", ABOUT_LIKENESS), likeness),
+        details(
+            "Predicted and realised gain, under assumptions that often fail",
+            el("p", f"{LEAD} {record_in_words()}"),
+            bounds,
+            details("Assumptions of the prediction", bullets(ASSUMPTIONS)),
+            details("How alike supervisor, student and ceiling are", el("p", ABOUT_LIKENESS), likeness),
+        ),
     )
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from oversight.methods.method import OracleMethod
 from oversight.metrics.intervals import Estimate
 from oversight.metrics.misfit import kl_misfit, squared_misfit
 from oversight.runs.drive import run_graph
@@ -20,12 +19,8 @@ from oversight.runs.store import Outcome, Store
 from oversight.runs.workshop import outcome_of
 from oversight.studies.plan import Plan
 from oversight.studies.score import mean_supervisor, probs_on
-from oversight.studies.stored import theory_of
-from oversight.studies.weak_to_strong import Arm, Campaign, Scored
-from oversight.supervision.supervisor import Flipped
-
-SAW_TRUTH = "the method saw ground truth"
-PLANTED = "the supervisor's labels are planted in the truth"
+from oversight.studies.stored import theory_of, why_no_theory
+from oversight.studies.weak_to_strong import Campaign, Scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +46,7 @@ def foretell(campaign: Campaign, *, store: Store, progress: Progress | None = No
     open_: dict[str, Scored] = {}
     told: dict[str, Foretold] = {}
     for one in campaign.scored:
-        reason, outcome = _reason_against(one), outcome_of(store, one.step.key)
+        reason, outcome = why_no_theory(one.names), outcome_of(store, one.step.key)
         if reason is not None:
             told[one.step.key] = Foretold(name=_name(one), reason=reason)
         elif outcome is not None:
@@ -67,17 +62,6 @@ def foretell(campaign: Campaign, *, store: Store, progress: Progress | None = No
     return tuple(told[one.step.key] for one in campaign.scored)
 
 
-def _reason_against(one: Scored) -> str | None:
-    if isinstance(one.arm.method, OracleMethod):
-        return SAW_TRUTH
-    return PLANTED if planted_in_truth(one.arm) else None
-
-
-def planted_in_truth(arm: Arm) -> bool:
-    """Whether a supervisor's labels are made from true ones."""
-    return any(isinstance(supervisor, Flipped) for supervisor in arm.supervisors)
-
-
 def _name(one: Scored) -> str:
     arm = one.arm
     where = "" if one.test == "test" else f", test {one.test}"
@@ -87,7 +71,7 @@ def _name(one: Scored) -> str:
 def _from_record(one: Scored, outcome: Outcome) -> Foretold:
     found = theory_of(one.names, outcome.record)
     assert found is not None  # scores of this version have it
-    return Foretold(name=_name(one), squared=found.squared.predicted, kl=found.kl.predicted, scored=True)
+    return _foretold(one, found.squared.predicted, found.kl.predicted, scored=True)
 
 
 def _from_predictions(one: Scored, plan: Plan, outcomes: Mapping[str, Outcome]) -> Foretold:
@@ -99,4 +83,11 @@ def _from_predictions(one: Scored, plan: Plan, outcomes: Mapping[str, Outcome]) 
     weak = np.stack([mean_supervisor([of(step) for step in labels], one.test, rows) for labels, _, _ in one.runs])
     student = np.stack([probs_on(of(step), one.test, rows) for _, step, _ in one.runs])
     groups = rows.group_numbers()
-    return Foretold(name=_name(one), squared=squared_misfit(student, weak, groups), kl=kl_misfit(student, weak, groups))
+    return _foretold(one, squared_misfit(student, weak, groups), kl_misfit(student, weak, groups))
+
+
+def _foretold(one: Scored, squared: Estimate, kl: Estimate, *, scored: bool = False) -> Foretold:
+    """No prediction, with the reason, where neither is defined."""
+    if not (squared.defined or kl.defined):
+        return Foretold(name=_name(one), reason=squared.reason, scored=scored)
+    return Foretold(name=_name(one), squared=squared, kl=kl, scored=scored)

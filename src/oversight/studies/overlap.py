@@ -14,7 +14,6 @@ from oversight.models.backbone import Backbone
 from oversight.models.features import FeatureBank, feature_backbone, features, using
 from oversight.runs.store import Outcome, Store
 from oversight.runs.workshop import outcome_of
-from oversight.studies.foretell import planted_in_truth
 from oversight.studies.plan import Plan, labels_on
 from oversight.studies.weak_to_strong import Campaign, Scored
 from oversight.tasks.task import Rows
@@ -43,11 +42,11 @@ def overlaps(campaign: Campaign, *, store: Store) -> tuple[Overlapping, ...]:
     """Of every pair of supervisors and student whose features and labels the store has; others are left out.
 
     Taken on the rows that a supervisor answers, the first 4,000 by id, which is a digest of their content. Left out are
-    also tasks of more than two classes, and planted supervisors, who have seen the truth.
+    also tasks of more than two classes, and whatever truth was planted in.
     """
     pairs: dict[tuple[int, str, str], Scored] = {}
     for one in campaign.scored:
-        if len(one.setup.task.class_names) == 2 and not planted_in_truth(one.arm):
+        if len(one.setup.task.class_names) == 2 and not one.names["planted"]:
             pairs.setdefault((id(one.setup), one.arm.weak_name, one.arm.student.name), one)
     told = (_told(one, campaign.graph.env_of(one.step), store) for one in pairs.values())
     return tuple(one for one in told if one is not None)

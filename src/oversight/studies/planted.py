@@ -192,7 +192,7 @@ class _Parts:
             for seed in self.setup.seeds:
                 self.weak.check(task, split_task(task, seed=seed.split), {})
             cases = self._cases("leak", {name: (self.weak, self.student, f"{about}; {len(task)} rows")}, naive)
-            found.append((replace(self.setup, task=task), cases))
+            found.append((replace(self.setup, task=task, planted=True), cases))
         return found
 
     def _cases(

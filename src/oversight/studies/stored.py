@@ -16,6 +16,10 @@ from oversight.studies.rows import joined
 from oversight.studies.score import from_json
 from oversight.tasks.task import Floats
 
+SAW_TRUTH = "the method saw ground truth"
+PLANTED = "truth was planted: the supervisor's labels, or the rows, are made from it"
+NOT_KEPT = "this result was scored by a version that kept no prediction"
+MADE_FROM_TRUTH = ("planted", "bought")
 NAMES = ("task", "test", "weak_model", "strong_model", "method", "train", "weak_train", "oracle", "seeds")
 
 
@@ -23,7 +27,7 @@ def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
     """A study from its names and the record of its score step.
 
     Args:
-        names: NAMES, the data's own `warnings`, and `keys` by role.
+        names: NAMES, the data's own `warnings`, `keys` by role, and whether truth was `planted`.
         record: what the score step gave.
     """
     roles: Mapping[str, Mapping[str, Any]] = record["scores"]
@@ -38,14 +42,26 @@ def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
         warnings=tuple(dict.fromkeys((*names["warnings"], *record["warnings"]))),
         keys=names["keys"],
         theory=theory_of(names, record),
+        no_theory=why_no_theory(names) or (None if "theory" in record else NOT_KEPT),
     )
 
 
 def theory_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Theory | None:
-    """What theory says of a study; nothing where the method saw ground truth, or the record is older than that."""
-    if names["oracle"] or "theory" not in record:
+    """What theory says of a study; nothing where `why_no_theory` has a reason, or the record is older than that."""
+    if why_no_theory(names) is not None or "theory" not in record:
         return None
     return Theory.of({name: from_json(one) for name, one in record["theory"].items()})
+
+
+def why_no_theory(names: Mapping[str, Any]) -> str | None:
+    """Why theory says nothing of a study, from its names alone; None where it does.
+
+    Names that were written down before they said `planted` tell it by how the supervisors were trained.
+    """
+    if names["oracle"]:
+        return SAW_TRUTH
+    planted = names.get("planted", any(how in MADE_FROM_TRUTH for how in str(names["weak_train"]).split("+")))
+    return PLANTED if planted else None
 
 
 def stored_result(store: DirectoryStore, kept: Sequence[Kept]) -> tuple[Result, int]:

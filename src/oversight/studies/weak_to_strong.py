@@ -25,8 +25,8 @@ from oversight.studies.baselines import Baseline, baselines
 from oversight.studies.kinds import KINDS
 from oversight.studies.plan import Plan
 from oversight.studies.shelf import fits_kept_in
-from oversight.studies.stored import stored_rows, study_of
-from oversight.supervision.supervisor import Supervisor
+from oversight.studies.stored import MADE_FROM_TRUTH, stored_rows, study_of
+from oversight.supervision.supervisor import Derived, Supervisor
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Task
 
@@ -59,6 +59,17 @@ class Arm:
         """How the supervisors are trained: `full`, or `bow+probe`."""
         return "+".join(dict.fromkeys(trained_how(supervisor) for supervisor in self.supervisors))
 
+    @property
+    def planted(self) -> bool:
+        """Whether some supervisor's labels are made from the truth of the rows that it labels."""
+        return any(map(made_from_truth, self.supervisors))
+
+
+def made_from_truth(supervisor: Supervisor) -> bool:
+    """Whether its labels are planted, bought, or derived from such labels."""
+    sources = supervisor.sources if isinstance(supervisor, Derived) else ()
+    return trained_how(supervisor) in MADE_FROM_TRUTH or any(map(made_from_truth, sources))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -71,6 +82,7 @@ class Setup:
         tests: further test sets by name.
         metric: of gap and PGR; None = accuracy, balanced where a class is too common.
         baselines: whether those of every supervisor and student are run too.
+        planted: whether the rows themselves give their true class away, on purpose.
     """
 
     task: Task
@@ -79,6 +91,7 @@ class Setup:
     tests: Mapping[str, Task] = field(default_factory=dict[str, Task])
     metric: str | None = None
     baselines: bool = False
+    planted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +119,7 @@ class Scored:
             "train": trained_how(arm.student),
             "weak_train": arm.weak_train,
             "oracle": isinstance(arm.method, OracleMethod),
+            "planted": setup.planted or arm.planted,
             "seeds": len(setup.seeds),
             "warnings": list(dict.fromkeys((*setup.task.warnings, *own.warnings))),
             "keys": {
