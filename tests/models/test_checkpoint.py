@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,11 +59,74 @@ def add_vocabulary(path: Path) -> None:
     (path / "vocab.txt").write_text("film\n")
 
 
-@pytest.mark.parametrize("change", [change_config, change_weights, change_tokenizer, add_vocabulary])
+def add_template(path: Path) -> None:
+    (path / "chat_template.jinja").write_text("{{ messages }}")
+
+
+def add_older_template(path: Path) -> None:
+    (path / "chat_template.json").write_text('{"chat_template": "{{ messages }}"}')
+
+
+def add_further_template(path: Path) -> None:
+    (path / "additional_chat_templates").mkdir()
+    (path / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
+
+
+CHANGES = [change_config, change_weights, change_tokenizer, add_vocabulary]
+TEMPLATES = [add_template, add_older_template, add_further_template]
+
+
+@pytest.mark.parametrize("change", [*CHANGES, *TEMPLATES])
 def test_the_fingerprint_changes_with(copied: Path, change: Callable[[Path], None]) -> None:
     before = from_directory(copied).fingerprint
     change(copied)
     assert from_directory(copied).fingerprint != before
+
+
+@pytest.mark.parametrize("file", ["chat_template.jinja", "additional_chat_templates/tools.jinja"])
+def test_an_edited_chat_template_changes_the_fingerprint(copied: Path, file: str) -> None:
+    add_template(copied)
+    add_further_template(copied)
+    before = from_directory(copied).fingerprint
+    (copied / file).write_text("{{ other }}")
+    assert from_directory(copied).fingerprint != before
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """By another one that is moved into its place, as downloads are."""
+    other = file.with_name("other")
+    other.write_bytes(content)
+    other.replace(file)
+
+
+def rewrite_file(file: Path, content: bytes) -> None:
+    """Within the same inode."""
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("write", [replace_file, rewrite_file])
+@pytest.mark.parametrize("wait", [True, False], ids=["later", "at once"])
+def test_weights_replaced_at_equal_size_and_time_are_seen(
+    copied: Path, write: Callable[[Path, bytes], None], wait: bool
+) -> None:
+    """Within one process that knows the file already; the time of modification is set back, as `cp -p` does."""
+    file = copied / "model.safetensors"
+    if wait:
+        time.sleep(2 * checkpoints.SETTLED_NS / 1e9)  # so that the hash of the first content is remembered
+    before, stat = from_directory(copied).fingerprint, file.stat()
+    raw = bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    write(file, bytes(raw))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert from_directory(copied).fingerprint != before
+
+
+def test_unchanged_weights_are_read_once(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    time.sleep(2 * checkpoints.SETTLED_NS / 1e9)
+    before = from_directory(copied).fingerprint
+    monkeypatch.setattr(checkpoints.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+    assert from_directory(copied).fingerprint == before
 
 
 def test_the_fingerprint_does_not_change_with_place_name_or_time(copied: Path, tmp_path: Path) -> None:
@@ -285,6 +349,7 @@ def hub(families: Mapping[str, Path], cache: Path, monkeypatch: pytest.MonkeyPat
     """A Hub on this machine that holds the tiny BERT, and what it was asked."""
     files = {file.name: file.read_bytes() for file in families["bert"].iterdir()}
     files |= {"modeling_own.py": b"x = 1", "model.onnx": b"large"}
+    files |= {"chat_template.jinja": b"{{ messages }}", "additional_chat_templates/tools.jinja": b"{{ tools }}"}
 
     class Here(Hub):
         pass
@@ -322,6 +387,13 @@ def test_only_what_is_needed_is_downloaded() -> None:
     names = {file.name for file in from_hub(REPOSITORY).path.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert names.isdisjoint({"modeling_own.py", "model.onnx"})
+
+
+@pytest.mark.usefixtures("hub")
+def test_chat_templates_are_downloaded() -> None:
+    path = from_hub(REPOSITORY).path
+    assert (path / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert (path / "additional_chat_templates" / "tools.jinja").read_text() == "{{ tools }}"
 
 
 @pytest.mark.usefixtures("hub")

