@@ -23,15 +23,16 @@ HOUSE: dict[str, set[str]] = {
     "errors": set(),
     "describe": {"errors"},
     "sealed": set(),
-    "tasks": {"errors"},
-    "metrics": {"errors"},
+    "ties": set(),
+    "tasks": {"errors", "ties"},
+    "metrics": {"errors", "ties"},
     "runs": {"errors", "sealed"},
-    "models": {"errors", "describe", "sealed", "tasks"},
-    "supervision": {"errors", "tasks", "models"},
-    "methods": {"errors", "tasks", "models"},
-    "reports": {"errors", "tasks", "metrics"},
+    "models": {"errors", "describe", "sealed", "tasks", "ties"},
+    "supervision": {"errors", "tasks", "models", "ties"},
+    "methods": {"errors", "tasks", "models", "ties"},
+    "reports": {"errors", "tasks", "metrics", "ties"},
 }
-HOUSE["testing"] = {"errors", "describe", "methods", "models", "tasks"}
+HOUSE["testing"] = {"errors", "describe", "methods", "models", "tasks", "ties"}
 HOUSE["studies"] = {*HOUSE} - {"testing"}
 HOUSE["resolve"] = {*HOUSE}
 HOUSE["cli"] = {*HOUSE}

@@ -32,6 +32,7 @@ from oversight.models.probe import Probe
 from oversight.models.student import Fitted, Loss, Student, trained_how
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Labels, Rows, content_id
+from oversight.ties import right_shares
 
 Labeller = Callable[[Floats, Ints, np.random.Generator], Floats]
 FEW, CLOSE, BLOCKS = 240, 1e-5, 6
@@ -95,7 +96,7 @@ class Planted:
 
     def accuracy(self, method: Method | OracleMethod, *, student: Student | None = None, seed: Seed = SEED) -> float:
         """Of the method's student on the test rows."""
-        return float((self.predict(self.train(method, student=student, seed=seed)).argmax(1) == self.test_truth).mean())
+        return float(right_shares(self.predict(self.train(method, student=student, seed=seed)), self.test_truth).mean())
 
 
 def flips(fraction: float, *, confidence: float = 0.9) -> Labeller:

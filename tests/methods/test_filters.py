@@ -129,7 +129,7 @@ def test_components_are_those_of_the_definition(seed: int) -> None:
     for c in range(3):
         parts = {frozenset(j for j in reach[i] if i in reach[j]) for i in range(40) if named[i] == c}
         expected |= min(parts, key=lambda part: (-len(part), min(part)))
-    assert set(np.flatnonzero(largest_components(neighbours, named)).tolist()) == expected
+    assert set(np.flatnonzero(largest_components(neighbours, np.eye(3, dtype=bool)[named])).tolist()) == expected
 
 
 def test_agreement_is_the_share_of_the_most_frequent_answer() -> None:

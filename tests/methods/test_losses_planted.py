@@ -13,7 +13,6 @@ import pytest
 from planted_labellers import misled, outliers, says
 
 from oversight.methods import METHODS
-from oversight.methods.hard import hardened
 from oversight.methods.method import WithLoss
 from oversight.models.solver import Design
 from oversight.models.student import Loss
@@ -112,7 +111,7 @@ def test_hard_labels_help_where_only_how_sure_the_supervisor_is_misleads(label: 
         given = Labels(
             row_ids=tuple(map(str, range(N))), probs=targets, answered=np.ones(N, dtype=np.bool_), source="weak"
         )
-        solved = design.solve([hardened(given).probs, targets], [PENALTY] * 2)
+        solved = design.solve([given.hardened().probs, targets], [PENALTY] * 2)
         hard, soft = (solved.probs(x).argmax(2) == truth).mean(1)
         found.append(hard - soft)
     low, high = mean_interval(np.array(found))

@@ -96,10 +96,10 @@ def test_dawid_skene_is_em_by_its_definition(k: int) -> None:
     truth = rng.integers(0, k, 60)
     named = np.stack([np.where(rng.random(60) < right, truth, rng.integers(0, k, 60)) for right in (0.9, 0.7, 0.5)])
     answered = rng.random((3, 60)) < 0.8
-    model = dawid_skene(named, answered, k, smoothing=1.0)
+    model = dawid_skene(np.eye(k)[named], answered, smoothing=1.0)
     belief, shares, table = naive_em(named, answered, k, 1.0, 2000)
     voted = answered.any(0)
-    np.testing.assert_allclose(model.posterior(named, answered)[voted], belief[voted], atol=1e-6)
+    np.testing.assert_allclose(model.posterior(np.eye(k)[named], answered)[voted], belief[voted], atol=1e-6)
     np.testing.assert_allclose(model.shares, shares, atol=1e-6)
     np.testing.assert_allclose(model.matrices, table, atol=1e-6)
 
@@ -109,7 +109,7 @@ def test_dawid_skene_finds_the_confusions_that_made_the_votes() -> None:
     truth = (rng.random(20000) < 0.4).astype(np.int64)
     tables = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.7, 0.3], [0.3, 0.7]], [[0.6, 0.4], [0.05, 0.95]]])
     named = np.stack([(rng.random(20000) < table[truth, 1]).astype(np.int64) for table in tables])
-    model = dawid_skene(named, np.ones_like(named, bool), 2)
+    model = dawid_skene(np.eye(2)[named], np.ones_like(named, bool))
     np.testing.assert_allclose(model.matrices, tables, atol=0.03)
     np.testing.assert_allclose(model.shares, [0.6, 0.4], atol=0.03)
 

@@ -128,9 +128,9 @@ def test_a_join_that_lacks_a_row_says_whose_labels_lack_which() -> None:
         labels.on(rows_of(["x", "y"]))
 
 
-def test_hardening_gives_the_first_of_tied_classes_everything() -> None:
+def test_hardening_shares_among_tied_classes() -> None:
     labels = Labels.of(rows_of(["x", "y"]), [[0.4, 0.4, 0.2], [0.2, 0.3, 0.5]], source="s")
-    assert labels.hardened().probs.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert labels.hardened().probs.tolist() == [[0.5, 0.5, 0], [0, 0, 1]]
 
 
 @given(TEXTS, st.integers(0, 1000))

@@ -15,6 +15,7 @@ from oversight.methods.several import TINY, TWO_OR_MORE, stacked
 from oversight.models.student import Fitted, Student, Validation
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Bools, Floats, Ints, Labels
+from oversight.ties import DECIMALS, TIE, choice_shares
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def assigned(labels: Sequence[Labels], student: Floats) -> tuple[Labels, Ints]:
     """
     probs, answered = stacked(labels)
     distance = -(student * np.log(np.maximum(probs, TINY))).sum(2)  # + the entropy of p, the same for all
-    chosen = np.where(answered, distance, np.inf).argmin(0)
+    chosen = np.where(answered, distance.round(DECIMALS), np.inf).argmin(0)
     rows = np.arange(len(chosen))
     label = replace(labels[0], probs=probs[chosen, rows], answered=answered.any(0), source="assigned")
     return label, chosen.astype(np.int64)
@@ -111,15 +112,17 @@ def consistent(label: Labels, student: Floats, *, top: int) -> Bools:
     last one kept is kept.
 
     Args:
-        label: of n rows; a row's class is its most probable one.
+        label: of n rows; a row's class is its most probable one, of those that tie each by an equal part.
         student: (n, k) probabilities.
         top: at least 1.
     """
-    own = student[np.arange(len(student)), label.probs.argmax(1)]
-    among = ((student > own[:, None]).sum(1) < top) & label.answered
+    named = choice_shares(label.probs)
+    own = (named * student).sum(1)
+    above = (student[:, None, :] > student[:, :, None]).sum(2)
+    among = (named * (above < top)).sum(1) * label.answered
     order = np.sort(own[label.answered])[::-1]
-    n_kept = int(among.sum())
-    return label.answered & (own >= order[n_kept - 1]) if n_kept else among
+    n_kept = int(among.sum() + TIE)
+    return label.answered & (own >= order[n_kept - 1]) if n_kept else np.zeros(len(own), bool)
 
 
 ENTRIES = {

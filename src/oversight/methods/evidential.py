@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oversight.methods.entry import Entry
+from oversight.methods.losses.auxiliary import hardened
 from oversight.methods.losses.checked import inside
 from oversight.methods.method import Needs, WeakData, mean_labels
 from oversight.methods.regularisers import TUNED
@@ -55,7 +56,7 @@ class EvidentialLoss:
         import torch
 
         share = self.aux_weight * min(1.0, progress / self.warmup_fraction)
-        own = torch.nn.functional.one_hot(logits.detach().argmax(-1), logits.shape[-1]).to(targets.dtype)
+        own = hardened(logits.detach()).to(targets.dtype)
         label = (1 - share) * targets + share * own
         fit = cross_entropy(torch.nn.functional.softplus(logits), label)
         weight = self.kl_weight * min(1.0, progress)

@@ -18,6 +18,7 @@ from oversight.models.features import feature_backbone, features
 from oversight.models.student import Fitted, Student, Validation
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Bools, Floats, Labels, Rows
+from oversight.ties import DECIMALS, choice_shares
 
 FEWEST_ROWS = 10
 FEATURES = Needs(features=True)
@@ -35,9 +36,9 @@ def enough(kept: Bools, labels: Labels) -> str | None:
     """Why a student cannot learn from these rows: too few, or a class that is named elsewhere is not named here."""
     if kept.sum() < FEWEST_ROWS:
         return f"only {int(kept.sum())} of {len(kept)} rows would be left"
-    named = labels.probs.argmax(1)
-    lost = sorted(set(named.tolist()) - set(named[kept].tolist()))
-    return f"no row would be left of class {lost[0]}" if lost else None
+    named = choice_shares(labels.probs)
+    lost = np.flatnonzero(named.any(0) & ~named[kept].any(0))
+    return f"no row would be left of class {lost[0]}" if len(lost) else None
 
 
 def taught_on(student: Student, data: WeakData, rows: Rows, labels: Labels, kept: Bools, *, seed: Seed) -> Fitted:
@@ -51,10 +52,10 @@ def taught_on(student: Student, data: WeakData, rows: Rows, labels: Labels, kept
 
 
 def without_farthest(distance: Floats, fraction: float) -> Bools:
-    """All but the floor(fraction n) rows with the largest distance; of equal ones the later rows go first."""
+    """All but the floor(fraction n) rows with the largest distance; of equal ones (9 decimals) the later go first."""
     n_dropped = int(fraction * len(distance))
     kept = np.ones(len(distance), bool)
-    kept[np.argsort(distance, kind="stable")[len(distance) - n_dropped :]] = False
+    kept[np.argsort(distance.round(DECIMALS), kind="stable")[len(distance) - n_dropped :]] = False
     return kept
 
 
@@ -182,8 +183,9 @@ class TopologicalFilter:
     """Naive on the largest connected part of every class, without the rows that are farthest from their neighbours.
 
     Rows point to their nearest neighbours. Of the rows that the supervisor gives one class, those in the largest
-    strongly connected component are kept; of these the farthest from the mean label of their nearest kept neighbours
-    are left out until `fraction` of all rows is gone. Components may leave out more than that.
+    strongly connected component are kept (a row whose classes tie is in each of their graphs, and needs one); of these
+    the farthest from the mean label of their nearest kept neighbours are left out until `fraction` of all rows is gone.
+    Components may leave out more than that.
 
     Attributes:
         fraction: of rows that are left out, in [0, 1).
@@ -210,7 +212,7 @@ class TopologicalFilter:
         """See `Method.train`."""
         rows, labels = answered_rows(data)
         _, x = read(student, rows, "topological_filter")
-        inside = largest_components(nearest(x, self.neighbours), labels.probs.argmax(1))
+        inside = largest_components(nearest(x, self.neighbours), choice_shares(labels.probs) > 0)
         kept = self._without_farthest(inside, x, labels.probs)
         return taught_on(student, data, rows, labels, kept, seed=seed)
 
@@ -220,7 +222,7 @@ class TopologicalFilter:
         if n_more <= 0 or len(left) < 2:
             return inside
         around = probs[left][nearest(x[left], self.neighbours)].mean(1)
-        order = np.argsort(distances(probs[left], around), kind="stable")
+        order = np.argsort(distances(probs[left], around).round(DECIMALS), kind="stable")
         kept = inside.copy()
         kept[left[order[len(left) - n_more :]]] = False
         return kept
@@ -269,9 +271,8 @@ def agreeing(labels: Sequence[Labels]) -> Floats:
 
 
 def answer_counts(labels: Sequence[Labels]) -> Floats:
-    """(n, k): how many of those who answer a row name each class."""
-    k = labels[0].n_classes
-    return np.sum([np.eye(k)[one.probs.argmax(1)] * one.answered[:, None] for one in labels], axis=0)
+    """(n, k): how many of those who answer a row name each class; where classes tie a vote is shared."""
+    return np.sum([choice_shares(one.probs) * one.answered[:, None] for one in labels], axis=0)
 
 
 def checks_of(data: WeakData, labels: Labels) -> Validation:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from oversight.methods.entry import Entry
 from oversight.methods.method import Needs, WeakData
 from oversight.models.student import Fitted, Loss, Student, Validation, cross_entropy
 from oversight.tasks.split import Seed
-from oversight.tasks.task import Labels
 
 
 @dataclass(frozen=True)
@@ -34,14 +31,8 @@ class HardLabels:
 
     def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
         """See `Method.train`."""
-        checks = Validation(rows=data.validation, labels=hardened(data.checks.labels))
-        return student.fit(data.rows, hardened(data.only), validation=checks, loss=self.loss, seed=seed)
-
-
-def hardened(labels: Labels) -> Labels:
-    """All weight on the most probable class, shared equally by those that are equally probable."""
-    largest = (labels.probs >= labels.probs.max(1, keepdims=True)).astype(np.float64)
-    return replace(labels, probs=largest / largest.sum(1, keepdims=True))
+        checks = Validation(rows=data.validation, labels=data.checks.labels.hardened())
+        return student.fit(data.rows, data.only.hardened(), validation=checks, loss=self.loss, seed=seed)
 
 
 ENTRIES = {

@@ -37,12 +37,13 @@ def distances(one: Floats, other: Floats) -> Floats:
     return np.abs(one - other).sum(1) / 2
 
 
-def largest_components(neighbours: Ints, named: Ints) -> Bools:
-    """(n,): whether a row is in the largest strongly connected component of the rows of its class.
+def largest_components(neighbours: Ints, named: Bools) -> Bools:
+    """(n,): whether a row is in the largest strongly connected component of the rows of a class of its own.
 
     Args:
         neighbours: (n, k), where each row points to.
-        named: (n,) classes. Of equally large components the one with the first row is taken.
+        named: (n, c) which classes each row is given, one or several. Of equally large components the one with the
+            first row is taken.
     """
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
@@ -50,14 +51,13 @@ def largest_components(neighbours: Ints, named: Ints) -> Bools:
     n, k = neighbours.shape
     sources = np.repeat(np.arange(n), k)
     targets = neighbours.ravel()
-    same = named[sources] == named[targets]
-    ones = np.ones(int(same.sum()), np.int8)
-    graph = csr_matrix((ones, (sources[same], targets[same])), shape=(n, n))
-    _, component = connected_components(graph, directed=True, connection="strong")
     kept = np.zeros(n, bool)
-    for c in np.unique(named):
-        mine = component[named == c]
-        numbers, first, sizes = np.unique(mine, return_index=True, return_counts=True)
+    for mine in named.T[named.any(0)]:
+        inside = mine[sources] & mine[targets]
+        ones = np.ones(int(inside.sum()), np.int8)
+        graph = csr_matrix((ones, (sources[inside], targets[inside])), shape=(n, n))
+        _, component = connected_components(graph, directed=True, connection="strong")
+        numbers, first, sizes = np.unique(component[mine], return_index=True, return_counts=True)
         best = min(range(len(numbers)), key=lambda i: (-int(sizes[i]), int(first[i])))
-        kept |= component == numbers[best]
+        kept |= mine & (component == numbers[best])
     return kept

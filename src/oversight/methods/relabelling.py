@@ -15,6 +15,7 @@ from oversight.methods.neighbours import nearest
 from oversight.models.student import Fitted, Loss, Student, cross_entropy
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats
+from oversight.ties import DECIMALS
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Selective:
         probs = labels.probs
         if n_own:
             own = self._own(student, data.on(rows), seed)
-            surest = np.argsort(-own.max(1), kind="stable")[:n_own]
+            surest = np.argsort(-own.max(1).round(DECIMALS), kind="stable")[:n_own]
             probs = probs.copy()
             probs[surest] = own[surest]
         fitted = student.fit(rows, replace(labels, probs=probs), validation=data.checks, seed=seed)

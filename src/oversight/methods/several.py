@@ -14,6 +14,7 @@ from oversight.methods.method import Needs, WeakData, mean_labels
 from oversight.models.student import Fitted, Loss, Student, Validation, cross_entropy
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Bools, Floats, Labels
+from oversight.ties import choice_shares
 
 TWO_OR_MORE = (2, None)
 TINY = 1e-6
@@ -128,7 +129,7 @@ class DawidSkene:
     def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
         """See `Method.train`."""
         on_rows = [one.on(data.rows) for one in data.labels]
-        model = dawid_skene(*votes(on_rows), on_rows[0].n_classes, smoothing=self.smoothing)
+        model = dawid_skene(*votes(on_rows), smoothing=self.smoothing)
 
         def combine(labels: Sequence[Labels]) -> Labels:
             named, answered = votes(labels)
@@ -138,10 +139,10 @@ class DawidSkene:
         return _taught(student, data, combine, _told(model), loss=cross_entropy, seed=seed)
 
 
-def votes(labels: Sequence[Labels]) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.int64]], Bools]:
-    """(m, n) chosen classes and (m, n) who answered."""
+def votes(labels: Sequence[Labels]) -> tuple[Floats, Bools]:
+    """(m, n, k) shares of a vote for each class, equal ones where classes tie, and (m, n) who answered."""
     probs, answered = stacked(labels)
-    return probs.argmax(2).astype(np.int64), answered
+    return choice_shares(probs), answered
 
 
 def _told(model: Confusions) -> dict[str, object]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from oversight.errors import InputError
 from oversight.metrics.checks import Floats, check_labels, check_seeds
 from oversight.metrics.intervals import Estimate, linear_interval, moments
-from oversight.metrics.scores import hard
+from oversight.ties import choice_shares, right_shares
 
 MIN_ROWS = 20
 FEW_ROWS = "fewer than 20 rows"
@@ -33,9 +33,10 @@ class Agreement:
 def agreement(student: npt.ArrayLike, weak: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike) -> Agreement:
     """Agreement of hard choices, with intervals over seeds and test groups.
 
-    Conditional shares are ratios of sums over seeds and rows, R = sum a c / sum c with a = 1[same choice] and
-    c = 1[in the cell]; their interval is the linear one of the row scores R + (a - R) c / mean(c). A cell of fewer than
-    20 rows (mean over seeds) is NaN.
+    Conditional shares are ratios of sums over seeds and rows, R = sum a / sum c with c = 1[in the cell] and
+    a = 1[in the cell and same choice]; their interval is the linear one of the row scores R + (a - R c) / mean(c).
+    Where classes tie, c and a are probabilities, each model drawing among its own ties. A cell of fewer than 20 rows
+    (mean over seeds) is NaN.
 
     Args:
         student: (s, n, k) probabilities, seed by seed those trained on the labels of `weak`.
@@ -51,17 +52,18 @@ def agreement(student: npt.ArrayLike, weak: npt.ArrayLike, labels: npt.ArrayLike
     mine, theirs = check_seeds("student", student), check_seeds("weak", weak)
     if mine.shape != theirs.shape:
         raise InputError(f"weak: found shape {theirs.shape}, expected {mine.shape}, that of student")
-    chosen = hard(theirs)
-    right = chosen == check_labels(labels, *theirs.shape[1:])
-    same = (hard(mine) == chosen).astype(np.float64)
-    cells = (np.ones_like(same), right.astype(np.float64), (~right).astype(np.float64))
-    return Agreement(*(_share(same, cell, groups) for cell in cells))
+    truth = check_labels(labels, *theirs.shape[1:])
+    both = choice_shares(mine) * choice_shares(theirs)
+    right, same = right_shares(theirs, truth), both.sum(axis=2)
+    same_right = both[:, np.arange(len(truth)), truth]
+    cells = ((same, np.ones_like(same)), (same_right, right), (same - same_right, 1 - right))
+    return Agreement(*(_share(*cell, groups) for cell in cells))
 
 
 def _share(same: Floats, cell: Floats, groups: npt.ArrayLike) -> Estimate:
-    """sum(same * cell) / sum(cell) over (s, n), with its linearised interval."""
-    share = float((same * cell).sum() / max(1.0, float(cell.sum())))
-    scores = share + (same - share) * cell / max(float(cell.mean()), np.finfo(np.float64).tiny)
+    """sum(same) / sum(cell) over (s, n), with its linearised interval; `same` is the part of the cell that agrees."""
+    share = float(same.sum() / max(1.0, float(cell.sum())))
+    scores = share + (same - share * cell) / max(float(cell.mean()), np.finfo(np.float64).tiny)
     found = moments(scores[:, None, :], groups)
     if cell.sum() / len(cell) < MIN_ROWS:
         return found.sample.undefined(FEW_ROWS)

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from oversight.metrics.checks import Floats, Ints, check_range, check_scored, check_seeds, group_index
-from oversight.metrics.scores import N_BINS, Metric, hard, positive_classes, ranking
+from oversight.metrics.scores import N_BINS, Metric, positive_classes, ranking
+from oversight.ties import right_shares
 
 Kernel = Callable[[Floats], Floats]
 """Weights (n, b), one column per resample -> the weighted score (b,)."""
@@ -129,7 +130,7 @@ def _ece_kernel(probs: Floats, labels: Ints) -> Kernel:
     confidence = probs.max(axis=1)
     order = np.argsort(confidence, kind="stable")
     ordered = confidence[order]
-    excess = (ordered - (hard(probs) == labels)[order])[:, None]
+    excess = (ordered - right_shares(probs, labels)[order])[:, None]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     ties = len(starts) < len(ordered)
 

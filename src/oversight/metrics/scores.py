@@ -1,7 +1,8 @@
 """Scores of one set of predictions: each is a plain function of (probs, labels) that returns a float.
 
 Throughout, probs is (n, k) float64 with rows that sum to 1 and labels is (n,) int in 0..k-1.
-Ties of the largest probability go to the lowest class.
+Classes that tie for the largest probability share the choice (`oversight.ties`): m of them get 1/m each, so a row with
+the true class among m is 1/m right, whatever the classes are called.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oversight.metrics.checks import Floats, Ints, check_scored
+from oversight.ties import right_shares
 
 Score = Callable[[npt.ArrayLike, npt.ArrayLike], float]
 RowScores = Callable[[npt.ArrayLike, npt.ArrayLike], Floats]
@@ -40,13 +42,8 @@ class Metric:
     row_scores: RowScores | None
 
 
-def hard(probs: npt.ArrayLike) -> Ints:
-    """Chosen classes (n,) of probs (n, k); several equal maxima: the lowest class."""
-    return np.argmax(np.asarray(probs), axis=-1).astype(np.int64)
-
-
 def accuracy(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Share of rows whose chosen class is the true one, in [0, 1]."""
+    """Share of rows whose chosen class is the true one, in [0, 1]; of m classes that tie each is chosen to 1/m."""
     return float(_correct(probs, labels).mean())
 
 
@@ -79,16 +76,16 @@ def brier(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 def ece(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Expected calibration error of the chosen class, 15 bins of equal mass, in [0, 1].
 
-    sum_bins |sum_{i in bin} (confidence_i - correct_i)| / n, with confidence = max_c p_c. Rows of equal confidence stay
-    together: they take the bin floor(15 m / n) of the middle m of their ranks, so the result does not depend on row
-    order, and constant confidences make one bin. Biased upwards when n is small.
+    sum_bins |sum_{i in bin} (confidence_i - correct_i)| / n, with confidence = max_c p_c and correct as for `accuracy`.
+    Rows of equal confidence stay together: they take the bin floor(15 m / n) of the middle m of their ranks, so the
+    result does not depend on row order, and constant confidences make one bin. Biased upwards when n is small.
     """
     probs, labels = check_scored(probs, labels)
     confidence = probs.max(axis=1)
     _, block, counts = np.unique(confidence, return_inverse=True, return_counts=True)
     above = np.cumsum(counts)
     bins = N_BINS * (2 * above - counts) // (2 * len(labels))
-    excess = np.bincount(bins[block], weights=confidence - (hard(probs) == labels), minlength=N_BINS)
+    excess = np.bincount(bins[block], weights=confidence - right_shares(probs, labels), minlength=N_BINS)
     return float(np.abs(excess).sum() / len(labels))
 
 
@@ -130,11 +127,11 @@ def _area(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
 
 def _correct(probs: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
     probs, labels = check_scored(probs, labels)
-    return (hard(probs) == labels).astype(np.float64)
+    return right_shares(probs, labels)
 
 
 def _recalls(probs: npt.ArrayLike, labels: npt.ArrayLike) -> dict[int, float]:
-    """Share of right answers of every class present."""
+    """Share of right answers of every class present, ties shared."""
     correct, truth = _correct(probs, labels), np.asarray(labels)
     return {int(c): float(correct[truth == c].mean()) for c in np.unique(truth)}
 

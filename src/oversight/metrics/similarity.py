@@ -8,7 +8,7 @@ import numpy.typing as npt
 from oversight.metrics.agreement import FEW_ROWS, MIN_ROWS
 from oversight.metrics.checks import Floats, check_labels, check_pair, group_index
 from oversight.metrics.intervals import Estimate, Sample, linear_interval, moments
-from oversight.metrics.scores import hard
+from oversight.ties import right_shares
 
 NOTHING_LEFT = "agreement by chance is complete: both are always right, or both are always wrong"
 NO_CHANCE = 1e-12
@@ -49,14 +49,15 @@ def error_consistency(
     """Whether two models err on the same rows: (o - e) / (1 - e) of being both right or both wrong.
 
     o = share of rows on which both are right or both are wrong;  e = a b + (1 - a)(1 - b) of the two accuracies. 1
-    where they err on the same rows, 0 where errors are independent. Arguments and interval: see `capa`.
+    where they err on the same rows, 0 where errors are independent. Where classes tie, the probability of being right
+    stands for being right. Arguments and interval: see `capa`.
 
     Source: Geirhos et al. 2020, arXiv:2006.16736, as in the code of Goel et al. 2025.
     """
     p, q = check_pair(first, second, names=("first", "second"))
     truth = check_labels(labels, *p.shape[1:])
-    right, other = (hard(p) == truth).astype(np.float64), (hard(q) == truth).astype(np.float64)
-    return _chance_adjusted((right == other).astype(np.float64), right, other, groups, share=1.0)
+    right, other = right_shares(p, truth), right_shares(q, truth)
+    return _chance_adjusted(right * other + (1 - right) * (1 - other), right, other, groups, share=1.0)
 
 
 def _chance_adjusted(observed: Floats, a: Floats, b: Floats, groups: npt.ArrayLike, *, share: float) -> Estimate:

@@ -18,6 +18,7 @@ from oversight.models.student import Loss, Validation, cross_entropy
 from oversight.models.threads import one_thread
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows
+from oversight.ties import DECIMALS, same_shares
 
 if TYPE_CHECKING:
     from oversight.models.solver import Solution
@@ -127,8 +128,8 @@ class Probe:
 
 
 def _agreement(solution: Solution, x: Floats, labels: Labels) -> Floats:
-    """(m,): share of rows whose choice is the one the labels make most probable."""
-    return (solution.probs(x).argmax(2) == labels.probs.argmax(1)).mean(1)
+    """(m,): share of rows whose choice is the one the labels make most probable; ties are shared."""
+    return same_shares(solution.probs(x), labels.probs).mean(1).round(DECIMALS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from oversight.models.student import Loss, Validation, cross_entropy
 from oversight.models.writer import Ids, Writer
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Bools, Floats, Ints, Labels, Rows
+from oversight.ties import drawn_choices
 
 PAIR_WORDS = ("second", "first")
 TEXT_TEMPLATE = "{text}\n\nWhich of these describes the text: {words}?\nAnswer:"
@@ -133,7 +134,7 @@ class Prompted:
         rows, labels, weights = answered(rows, labels, weights)
         self.check(n_rows=len(rows), n_classes=labels.n_classes)
         template, words = self.form(paired=rows.others is not None)
-        classes = labels.probs.argmax(1)
+        classes = drawn_choices(labels.probs, rows.ids)
         drawn = draw(rows.ids, classes, weights, n=self.shots, n_classes=labels.n_classes, seed=seed.init)
         writer = Writer(self.backbone)
         form = Form(writer=writer, template=template, words=words, max_tokens=self.backbone.max_tokens)

@@ -8,6 +8,7 @@ from oversight.errors import InputError
 from oversight.models.student import Validation
 from oversight.tasks.split import Seed, hold_out
 from oversight.tasks.task import Floats, Labels, Rows
+from oversight.ties import strata
 
 HELD_OUT = 0.1
 
@@ -17,7 +18,7 @@ def held_apart(
 ) -> tuple[Rows, Floats | None, Validation]:
     """Rows to fit, their weights, and answered rows for choices: those given, else a grouped tenth of `rows`."""
     if validation is None:
-        kept, held = hold_out(rows, labels.probs.argmax(1), fraction=HELD_OUT, seed=seed.split)
+        kept, held = hold_out(rows, strata(labels.probs), fraction=HELD_OUT, seed=seed.split)
         validation = Validation(rows=rows.take(held), labels=labels)
         rows, weights = rows.take(kept), None if weights is None else weights[kept]
     seen, answers, _ = answered(validation.rows, validation.labels, None)

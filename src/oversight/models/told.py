@@ -13,6 +13,7 @@ from oversight.models.lexical import BagOfWords, read_words
 from oversight.models.student import Fitted, Loss, Student, Validation, check_student, cross_entropy, trained_how
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows, content_id
+from oversight.ties import drawn_choices
 
 TEMPLATE = "{text} I think this is {answer}. What do you think?"
 
@@ -98,7 +99,7 @@ class Told:
 
     def told(self, answers: Labels) -> Hearing:
         """The student that knows what its supervisor said of every row that it will meet."""
-        chosen = answers.probs.argmax(1).tolist()
+        chosen = drawn_choices(answers.probs, answers.row_ids).tolist()
         return Hearing(how=self, answers=dict(zip(answers.row_ids, chosen, strict=True)))
 
     def fit(

@@ -9,6 +9,7 @@ import numpy as np
 
 from oversight.errors import StepError
 from oversight.reports.words import clean
+from oversight.ties import right_shares
 
 if TYPE_CHECKING:
     from oversight.reports.result import Result, Study, TestRows
@@ -67,21 +68,22 @@ def _agreement(study: Study) -> float:
 def examples(rows: TestRows, *, most: int = MOST_ROWS) -> list[Example]:
     """Rows where exactly one of the two is right: half for each, where there are enough.
 
-    Choices are those of the mean probabilities over seeds. Largest disagreement first: the mean over seeds of the total
-    variation sum_c |weak_c - student_c| / 2; ties by row id.
+    Choices are those of the mean probabilities over seeds; one that ties with the true class is neither right nor
+    wrong. Largest disagreement first: the mean over seeds of the total variation sum_c |weak_c - student_c| / 2; equal
+    ones by row id.
     """
     weak, student = (np.asarray(rows.probs[role], dtype=np.float64) for role in ("weak", "student"))
     apart = np.abs(weak.mean(axis=0) - student.mean(axis=0)).sum(axis=1) / 2
     if len(weak) == len(student):
         apart = np.abs(weak - student).sum(axis=2).mean(axis=0) / 2
     weak_mean, student_mean = weak.mean(axis=0), student.mean(axis=0)
-    weak_right = weak_mean.argmax(axis=1) == rows.truth
-    student_right = student_mean.argmax(axis=1) == rows.truth
+    weak_right = right_shares(weak_mean, rows.truth)
+    student_right = right_shares(student_mean, rows.truth)
     order = sorted(
         np.flatnonzero(np.isfinite(apart)).tolist(), key=lambda i: (-round(float(apart[i]), 12), rows.ids[i])
     )
-    for_student = [i for i in order if student_right[i] and not weak_right[i]]
-    for_weak = [i for i in order if weak_right[i] and not student_right[i]]
+    for_student = [i for i in order if student_right[i] == 1 and weak_right[i] == 0]
+    for_weak = [i for i in order if weak_right[i] == 1 and student_right[i] == 0]
     n_student, n_weak = _shares(len(for_student), len(for_weak), most)
     picked = [(i, STUDENT) for i in for_student[:n_student]] + [(i, SUPERVISOR) for i in for_weak[:n_weak]]
     return [

@@ -12,6 +12,7 @@ import numpy as np
 from oversight.metrics.intervals import Estimate
 from oversight.metrics.theory import Theory
 from oversight.tasks.task import Floats, Ints
+from oversight.ties import choice_shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,7 @@ class Study:
         choices: by role and seed, what was chosen while fitting.
         warnings: what a reader must know before believing the numbers.
         keys: by role and seed, where the store keeps the predictions.
+        ties: by role and seed, test rows on which classes tie, so that they share the choice.
         theory: misfit as a prediction of the gain beside the gain; None where truth was planted or seen.
         no_theory: why there is none.
     """
@@ -82,6 +84,7 @@ class Study:
     warnings: tuple[str, ...]
     keys: Mapping[str, Sequence[str]]
     weak_train: str = "probe"
+    ties: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     theory: Theory | None = None
     no_theory: str | None = None
 
@@ -108,6 +111,7 @@ class Study:
             "agreement": {name: one.as_json() for name, one in self.agreement.items()},
             "theory": None if self.theory is None else self.theory.as_json(),
             "no_theory": self.no_theory,
+            "ties": self.ties,
             "choices": self.choices,
             "warnings": list(self.warnings),
             "keys": self.keys,
@@ -198,7 +202,7 @@ class Result:
                     "id": rows.ids,
                     "group": rows.groups,
                     "truth": names[rows.truth],
-                    "choice": names[probs.argmax(1)],
+                    "choice": ["|".join(names[chosen > 0]) for chosen in choice_shares(probs)],
                 }
                 columns |= {f"prob_{name}": probs[:, j] for j, name in enumerate(rows.class_names)}
                 frames.append(pd.DataFrame(columns))

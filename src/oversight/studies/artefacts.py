@@ -12,6 +12,7 @@ from oversight.metrics.intervals import linear_interval, moments
 from oversight.models.threads import one_thread
 from oversight.tasks.split import Split
 from oversight.tasks.task import Floats, Ints, Rows, Task
+from oversight.ties import choice_shares, right_shares
 
 TOO_GOOD = 0.99
 ABOVE_CHANCE = 0.1
@@ -52,10 +53,10 @@ def prompt_warnings(task: Task, split: Split) -> list[str]:
     return [line for name, chosen in told.items() for line in _above_chance(name, chosen, task, test)]
 
 
-def _above_chance(name: str, chosen: Ints, task: Task, test: Rows) -> list[str]:
+def _above_chance(name: str, chosen: Floats, task: Task, test: Rows) -> list[str]:
     truth, k = task.truth(test), task.n_classes
     counts = np.bincount(truth, minlength=k)
-    scores = (chosen == truth) * len(truth) / (counts[truth] * (counts > 0).sum())
+    scores = right_shares(chosen, truth) * len(truth) / (counts[truth] * (counts > 0).sum())
     found = linear_interval(moments(scores[None, None, :], test.group_numbers()), [1.0])
     if not found.low > 1 / k + ABOVE_CHANCE:
         return []
@@ -65,11 +66,12 @@ def _above_chance(name: str, chosen: Ints, task: Task, test: Rows) -> list[str]:
     ]
 
 
-def _by_one_word(train: Rows, truth: Ints, test: Rows, *, n_classes: int) -> tuple[str, Ints]:
-    """The word whose presence tells most, and (n,) classes of `test` by it.
+def _by_one_word(train: Rows, truth: Ints, test: Rows, *, n_classes: int) -> tuple[str, Floats]:
+    """The word whose presence tells most, and (n, k) choices on `test` by it.
 
-    A row with it is of the class in which it is most common, one without it of the class in which it is rarest. Of
-    pairs a word counts where it stands in the first text only.
+
+    A row with it is of the class in which it is most common, one without it of the class in which it is rarest (of
+    those, where several are). Of pairs a word counts where it stands in the first text only.
     """
     shares: dict[str, Floats] = {}
     counts = np.bincount(truth, minlength=n_classes)
@@ -77,10 +79,10 @@ def _by_one_word(train: Rows, truth: Ints, test: Rows, *, n_classes: int) -> tup
         for word in words:
             shares.setdefault(word, np.zeros(n_classes))[j] += 1 / counts[j]
     if not shares:
-        return "", np.zeros(len(test), np.int64)
+        return "", np.full((len(test), n_classes), 1 / n_classes)
     best = max(sorted(shares), key=lambda word: float(np.ptp(shares[word])))
-    with_it, without = int(shares[best].argmax()), int(shares[best].argmin())
-    return best, np.array([with_it if best in words else without for words in _words(test)], dtype=np.int64)
+    with_it, without = choice_shares(shares[best]), choice_shares(1 - shares[best])
+    return best, np.array([with_it if best in words else without for words in _words(test)])
 
 
 def _words(rows: Rows) -> list[set[str]]:
@@ -118,10 +120,10 @@ def _surface(text: str) -> list[float]:
 
 
 @one_thread()
-def _classes(x: Floats, truth: Ints, seen: Floats, *, n_classes: int, intercept: bool) -> Ints:
-    """(n,) classes of `seen`; every class of `truth` weighs the same."""
+def _classes(x: Floats, truth: Ints, seen: Floats, *, n_classes: int, intercept: bool) -> Floats:
+    """(n, k) probabilities on `seen`; every class of `truth` weighs the same."""
     from oversight.models.solver import Design
 
     weights = 1 / np.bincount(truth, minlength=n_classes)[truth]
     solved = Design(x, weights=weights, intercept=intercept).solve([np.eye(n_classes)[truth]], [PENALTY])
-    return solved.probs(seen)[0].argmax(1).astype(np.int64)
+    return solved.probs(seen)[0]

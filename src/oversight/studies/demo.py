@@ -12,6 +12,7 @@ import numpy as np
 from oversight.metrics.intervals import Estimate, linear_interval, moments
 from oversight.reports.result import Result, Study
 from oversight.reports.verdicts import verdict
+from oversight.ties import right_shares
 
 WEAK = ("bow", "minilm@0", "minilm@1")
 STRONG = ("minilm@2", "minilm@4", "minilm")
@@ -48,10 +49,7 @@ def find(result: Result, weak: str, strong: str, method: str) -> Study:
 def difference(result: Result, first: Study, second: Study) -> Estimate:
     """Accuracy of the first student minus that of the second, paired over rows and seeds."""
     a, b = result.rows(first), result.rows(second)
-    right = [
-        np.stack([(one.probs["student"][s].argmax(1) == one.truth).astype(float) for one in (a, b)])
-        for s in range(first.seeds)
-    ]
+    right = [np.stack([right_shares(one.probs["student"][s], one.truth) for one in (a, b)]) for s in range(first.seeds)]
     groups = np.unique(np.asarray(a.groups, dtype=object).astype(str), return_inverse=True)[1]
     return linear_interval(moments(np.stack(right), groups), [1.0, -1.0])
 

@@ -34,6 +34,7 @@ from oversight.studies.plan import Plan, Scoring, check_join
 from oversight.studies.training import training_warnings
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Rows, Task
+from oversight.ties import right_shares, ties
 
 N_RESAMPLES = 1000
 RESAMPLING_SEED = 0
@@ -42,6 +43,7 @@ FEWEST_ROWS = 20
 SHOWN = ("accuracy", "auroc", "nll", "brier", "ece")
 FEW_ROWS = "fewer than 20 rows"
 SOLVED = 1e-6
+WORDS = {"weak": "supervisor", "student": "student", "ceiling": "ceiling"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,8 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
     told = theory(predicted.probs, predicted.truth, predicted.groups)
     chance = _chance(chosen.name, shares)
     warnings += _at_chance(found, chance)
+    counted = {role: ties(probs).sum(axis=1) for role, probs in predicted.probs.items()}
+    warnings += _tied(counted, len(predicted.truth))
     warnings += too_good({role: scores[role]["accuracy"].value for role in scores})
     if predicted.probs["weak"].shape[0] == 1:
         warnings.append("one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more")
@@ -149,8 +153,23 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
         "pgr": to_json(found.pgr),
         "agreement": {name: to_json(getattr(agreed, name)) for name in ("all", "weak_right", "weak_wrong")},
         "theory": {name: to_json(one) for name, one in told.flat().items()},
+        "ties": {role: tied.tolist() for role, tied in counted.items()},
         "warnings": warnings,
     }
+
+
+def _tied(counted: Mapping[str, Ints], n: int) -> list[str]:
+    """How many choices are shared because classes are equally probable."""
+    lines: list[str] = []
+    for role, tied in counted.items():
+        if tied.any():
+            rows, s = (f"{int(tied.sum())} of {n * len(tied)}", len(tied))
+            seeds = f" ({n} rows, {s} seeds)" if s > 1 else ""
+            lines.append(
+                f"{rows} choices of the {WORDS[role]}{seeds} are ties: classes are equally probable, so each counts "
+                "with its share (of two, as half right)"
+            )
+    return lines
 
 
 def _recovered(predicted: Predicted, metric: Metric) -> Recovered:
@@ -291,7 +310,7 @@ def _right(labels: Sequence[Outcome], part: str, rows: Rows, task: Task) -> tupl
     if answered.sum() < FEWEST_ROWS:
         return None, 0.0
     probs = mean_supervisor(labels, part, rows)
-    right = (probs.argmax(1) == task.truth(rows))[answered].astype(float)
+    right = right_shares(probs, task.truth(rows))[answered]
     m = moments(right[None, None, :], rows.group_numbers()[answered])
     return float(right.mean()), float(squared_widths(m)[0, 0, 0])
 

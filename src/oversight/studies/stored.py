@@ -41,6 +41,7 @@ def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
         agreement={name: from_json(one) for name, one in record["agreement"].items()},
         warnings=tuple(dict.fromkeys((*names["warnings"], *record["warnings"]))),
         keys=names["keys"],
+        ties=record.get("ties", {}),
         theory=theory_of(names, record),
         no_theory=why_no_theory(names) or (None if "theory" in record else NOT_KEPT),
     )

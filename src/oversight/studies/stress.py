@@ -35,6 +35,7 @@ from oversight.studies.stored import stored_rows
 from oversight.studies.sweep import Swept
 from oversight.supervision.corruption import STRUCTURES, WEAK
 from oversight.tasks.task import Floats, Ints
+from oversight.ties import right_shares, same_shares
 
 NEAR = 0.1
 NEAR_SCORE = 0.02
@@ -91,13 +92,13 @@ class _Behind:
     rows: TestRows
 
     def right(self, role: str) -> Floats:
-        """(s, n) 1 where a role is right."""
-        return (self.rows.probs[role].argmax(2) == self.rows.truth).astype(np.float64)
+        """(s, n) 1 where a role is right, 1/m where m classes tie."""
+        return right_shares(self.rows.probs[role], self.rows.truth)
 
     @property
     def same(self) -> Floats:
-        """(s, n) 1 where student and supervisor choose the same class."""
-        return (self.rows.probs["student"].argmax(2) == self.rows.probs["weak"].argmax(2)).astype(np.float64)
+        """(s, n) 1 where student and supervisor choose the same class; where classes tie, how probable that is."""
+        return same_shares(self.rows.probs["student"], self.rows.probs["weak"])
 
     @cached_property
     def groups(self) -> Ints:

@@ -14,6 +14,7 @@ from oversight.models.student import Fitted, Student, check_student, trained_how
 from oversight.supervision.supervisor import Supervision
 from oversight.tasks.split import Seed, Split
 from oversight.tasks.task import Bools, Floats, Labels, Rows, Task
+from oversight.ties import right_shares
 
 ROUNDS = 5
 PREFIX = "boost:"
@@ -24,8 +25,9 @@ class Boosted:
     """Multi-class AdaBoost (SAMME) of one weak model on the weak rows with ground truth; its members vote softly.
 
     Weights w_i of the n weak rows begin equal and sum to 1. In every round a member is trained on the weighted rows,
-        err = sum_i w_i [its class of row i is wrong],      alpha = log((1 - err) / err) + log(k - 1),
-    and the weights of its wrong rows are multiplied by exp(alpha), then all are divided by their sum. A member with
+        err = sum_i w_i u_i,      alpha = log((1 - err) / err) + log(k - 1),
+    with u_i = 1 where its class is wrong and 0 where it is right (where m tie the true one among them, 1 - 1/m), and
+    w_i is multiplied by exp(alpha u_i), then all are divided by their sum. A member with
     err = 0 is the last, with one that is no better than chance (err >= 1 - 1 / k) it ends before; of the first round
     the member is kept alone. Labels are sum_m alpha_m p_m / sum_m alpha_m.
 
@@ -91,7 +93,7 @@ class Boosted:
         told: list[dict[str, object]] = []
         for _ in range(self.rounds):
             fitted = self.student.fit(rows, labels, weights=n * weights if members else None, seed=seed)
-            wrong = fitted.predict(rows).argmax(1) != truth
+            wrong = 1 - right_shares(fitted.predict(rows), truth)
             error = float(weights @ wrong)
             alpha = say(error, k)
             told.append({"error": error, "alpha": alpha, **fitted.choices})
@@ -114,12 +116,12 @@ def say(error: float, k: int) -> float | None:
     return math.log((1 - error) / error) + math.log(k - 1)
 
 
-def reweighted(weights: Floats, wrong: Bools, alpha: float) -> Floats:
-    """(n,) weights that sum to 1, those of wrong rows larger by the factor exp(alpha).
+def reweighted(weights: Floats, wrong: Floats | Bools, alpha: float) -> Floats:
+    """(n,) weights that sum to 1, those of wrong rows larger by the factor exp(alpha); `wrong` in [0, 1].
 
     For k = 2 half of the weight is then on rows that were wrong.
     """
-    grown = weights * np.where(wrong, math.exp(alpha), 1.0)
+    grown = weights * np.exp(alpha * wrong)
     return grown / grown.sum()
 
 

@@ -13,6 +13,7 @@ from oversight.models.backbone import Backbone
 from oversight.supervision.supervisor import Supervision, Supervisor
 from oversight.tasks.split import Seed, Split
 from oversight.tasks.task import Bools, Floats, Ints, Labels, Rows, Task
+from oversight.ties import drawn_choices, right_shares
 
 WEAK = "weak"
 STRUCTURES: Mapping[str, str] = {
@@ -74,7 +75,7 @@ class Errors:
             return np.lexsort((draws, sign * lengths(rows)))
         if reference is None:
             raise InputError(f"planted:{self.structure}: found no reference, expected a model that is good at the task")
-        sure, right = reference.max(1), reference.argmax(1) == truth
+        sure, right = reference.max(1), right_shares(reference, truth) == 1
         return np.lexsort((draws, sure)) if self.structure == "unconfident" else _confident_first(draws, sure, right)
 
 
@@ -106,7 +107,8 @@ class Corrupted:
 
     It sees the truth: it is a fault that we plant, no supervisor that anyone has. Transfer, validation and test rows
     are planted alike, each with the other's own number of errors there, so the accuracy is one and the same. All give
-    one confidence to the class they name, so that nothing but the place of the errors differs.
+    one confidence to the class they name, so that nothing but the place of the errors differs. Where classes of the
+    other tie, one of them is drawn by the row, and that draw is what the other said.
 
     Attributes:
         structure: one of STRUCTURES; `weak` keeps the other's own classes.
@@ -185,15 +187,20 @@ class Corrupted:
         for i, rows in enumerate(targets):
             reference = given[1][i].on(rows).probs if len(given) > 1 else None
             labels.append(self._planted(task, rows, given[0][i].on(rows), reference, seed.init))
-        wrong = [_n_wrong(one, task.truth(rows)) for one, rows in zip(labels, targets, strict=True)]
+        wrong = [
+            _n_wrong(one.answered, one.probs.argmax(1), task.truth(rows))
+            for one, rows in zip(labels, targets, strict=True)
+        ]
         answered = [int(one.answered.sum()) for one in labels]
         return Supervision(labels=tuple(labels), choices={"wrong": wrong, "of": answered})
 
     def _planted(self, task: Task, rows: Rows, like: Labels, reference: Floats | None, seed: int) -> Labels:
-        truth, classes = task.truth(rows), like.probs.argmax(1).astype(np.int64)
+        truth = task.truth(rows)
+        classes = drawn_choices(like.probs, rows.ids, first=truth)
         if self.structure != WEAK:
             kept = np.flatnonzero(like.answered)
-            errors = Errors(structure=self.structure, n_wrong=_n_wrong(like, truth), seed=seed)
+            n_wrong = _n_wrong(like.answered, classes, truth)
+            errors = Errors(structure=self.structure, n_wrong=n_wrong, seed=seed)
             wrong = np.zeros(len(rows), bool)
             wrong[kept] = errors.on(
                 rows.take(kept), truth[kept], reference=None if reference is None else reference[kept]
@@ -204,6 +211,6 @@ class Corrupted:
         return Labels.of(rows, probs, source=self.name, answered=like.answered)
 
 
-def _n_wrong(labels: Labels, truth: Ints) -> int:
-    """Answered rows on which the most probable class is not the true one."""
-    return int((labels.answered & (labels.probs.argmax(1) != truth)).sum())
+def _n_wrong(answered: Bools, classes: Ints, truth: Ints) -> int:
+    """Answered rows whose class is not the true one."""
+    return int((answered & (classes != truth)).sum())

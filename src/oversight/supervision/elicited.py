@@ -17,6 +17,7 @@ from oversight.supervision.icm import Annealing, Classes, icm
 from oversight.supervision.supervisor import Supervision
 from oversight.tasks.split import Seed, Split
 from oversight.tasks.task import Bools, Floats, Labels, Rows, Task
+from oversight.ties import choice_shares
 
 FEWEST = 4
 SLACK = 4
@@ -174,7 +175,9 @@ def _averaged(asked: Sequence[Floats]) -> Floats:
 
 
 def _named(form: Form, rows: Rows, known: Mapping[str, int]) -> Floats:
-    """(n, k) one-hot: the class found for a row, else the one that the decoder names after the examples."""
-    chosen = _averaged([form.probs(one) for one in _orders(rows)]).argmax(1)
-    chosen = np.array([known.get(one, int(at)) for one, at in zip(rows.ids, chosen, strict=True)], np.int64)
-    return np.eye(len(form.words))[chosen]
+    """(n, k): all weight on the class found for a row, else on the one that the decoder names after the examples."""
+    named = choice_shares(_averaged([form.probs(one) for one in _orders(rows)]))
+    for i, row_id in enumerate(rows.ids):
+        if row_id in known:
+            named[i] = np.eye(len(form.words))[known[row_id]]
+    return named

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oversight.tasks.task import Floats, Ints
+from oversight.ties import choice_shares
 
 Classes = Mapping[int, int]
 Ask = Callable[[Classes, Sequence[int]], Floats]
@@ -96,7 +97,7 @@ def icm(
     steps = search.annealing.sweeps * n
     for step in range(steps):
         row = int(rng.integers(n))
-        best = int(search.predict(classes, [row])[0].argmax())
+        best = _best(search.predict(classes, [row])[0], rng)
         if classes.get(row) != best:
             changed = {**classes, row: best}
             proposed += 1
@@ -131,6 +132,12 @@ class _Search:
         return self.annealing.alpha * predictability(
             self.predict(classes, rows), np.array([classes[row] for row in rows])
         )
+
+
+def _best(probs: Floats, rng: np.random.Generator) -> int:
+    """The most probable class; of several that tie one by a draw."""
+    tied = np.flatnonzero(choice_shares(probs))
+    return int(tied[0] if len(tied) == 1 else rng.choice(tied))
 
 
 def predictability(probs: Floats, classes: Ints) -> float:

@@ -15,6 +15,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from oversight.ties import choice_shares
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -132,8 +134,8 @@ class Labels:
         return replace(self, row_ids=rows.ids, probs=self.probs[index], answered=self.answered[index])
 
     def hardened(self) -> Labels:
-        """Probability one for the most probable class (the lowest index where several tie)."""
-        return replace(self, probs=np.eye(self.n_classes)[self.probs.argmax(1)])
+        """All weight on the most probable class, shared equally by those that tie (`oversight.ties`)."""
+        return replace(self, probs=choice_shares(self.probs))
 
 
 @dataclass(frozen=True, kw_only=True)

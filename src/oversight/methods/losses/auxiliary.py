@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from oversight.methods.entry import Entry, of_loss
 from oversight.methods.losses.checked import inside
 from oversight.models.student import cross_entropy
+from oversight.ties import TIE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +18,11 @@ MOST_POWER = 100.0
 
 
 def hardened(targets: Tensor) -> Tensor:
-    """(n, k): all weight on the largest entry of each row, shared equally by entries that are equal to it."""
-    largest = (targets >= targets.amax(-1, keepdim=True)).to(targets.dtype)
+    """(n, k): all weight on the largest entry of each row, shared equally by those that tie with it.
+
+    Entries are probabilities or logarithms of them, so what ties is within TIE.
+    """
+    largest = (targets >= targets.amax(-1, keepdim=True) - TIE).to(targets.dtype)
     return largest / largest.sum(-1, keepdim=True)
 
 

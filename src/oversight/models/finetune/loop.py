@@ -25,6 +25,7 @@ from oversight.models.finetune.team import MemoryRanOut
 from oversight.models.student import Loss
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats
+from oversight.ties import DECIMALS, same_shares
 
 WORK_TO_CHECKPOINTS = 20
 
@@ -253,7 +254,7 @@ def _evaluate(classifier: Classifier, lesson: Lesson, state: State, *, keep_best
     entry = {
         "step": float(state.step),
         "loss": float(np.mean(state.losses[since:])),
-        "agreement": float((probs.argmax(1) == lesson.expected.argmax(1)).mean()),
+        "agreement": round(float(same_shares(probs, lesson.expected).mean()), DECIMALS),
         "cross_entropy": float(-(lesson.expected * np.log(np.maximum(probs, 1e-300))).sum(1).mean()),
     }
     state.curve.append(entry)

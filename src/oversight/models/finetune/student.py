@@ -32,7 +32,7 @@ from oversight.sealed import Array
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows, ids_sha256
 
-VERSION = 1
+VERSION = 2
 CHOSEN = frozenset(["lr", "epochs", "penalties"])
 KEPT_PROBS, KEPT_IDS = "validation.probs", "vocabulary"
 # Between machines, versions or thread counts sums are rounded differently; within one they are not.
