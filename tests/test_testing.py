@@ -152,7 +152,7 @@ def test_a_draw_is_seen_wherever_the_global_generator_stands(drawn: int) -> None
 
 
 def test_methods_and_losses_are_compared_in_the_same_worlds() -> None:
-    found = accuracies([WithLoss(), cross_entropy, squared], flips(0.25), seeds=2, n=300)
+    found = accuracies([WithLoss(), cross_entropy, squared], flips(0.25), seeds=2, n=900)
     assert found.shape == (2, 3) and np.array_equal(found[:, 0], found[:, 1]) and (found > 0.6).all()
     assert mean_interval(np.array([0.0, 1.0, 2.0])) == pytest.approx((1 - 4.3026527 / 3**0.5, 1 + 4.3026527 / 3**0.5))
     low, high = mean_interval(np.array([0.0, 1.0, 2.0]), n_intervals=5)

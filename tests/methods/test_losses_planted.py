@@ -75,13 +75,18 @@ def world(label: Labeller, signal: float, seed: int) -> tuple[Design, Floats, Fl
 FLIPPED = flips(0.25)
 
 
+def accuracy(probs: Floats, truth: Ints) -> float:
+    """Share of rows on which the choice is right."""
+    return float((probs.argmax(1) == truth).mean())
+
+
 def gains(loss: Loss, label: Labeller, signal: float = 2.0, *, worlds: int = WORLDS) -> Floats:
-    """(worlds,): accuracy at the end of the path minus that of naive, where it starts."""
+    """(worlds,): accuracy at the end of the path minus that of naive, which is converged."""
     found: list[float] = []
     for seed in range(worlds):
         design, targets, x, truth = world(label, signal, seed)
-        right = (design.path(targets, PENALTY, loss=loss).probs(x).argmax(2) == truth).mean(1)
-        found.append(right[-1] - right[0])
+        naive, end = design.solve([targets], [PENALTY]), design.path(targets, PENALTY, loss=loss)
+        found.append(accuracy(end.probs(x)[-1], truth) - accuracy(naive.probs(x)[0], truth))
     return np.array(found)
 
 

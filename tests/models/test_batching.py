@@ -15,8 +15,9 @@ from oversight.models import batching
 from oversight.models.backbone import Backbone
 from oversight.models.batching import Designs, Place, Request, solutions, together
 from oversight.models.checkpoint import Checkpoint
+from oversight.models.path import STEPS
 from oversight.models.probe import FittedProbe, Probe
-from oversight.models.solver import SCHEDULE_STEPS, Design
+from oversight.models.solver import Design
 from oversight.models.student import Validation, cross_entropy
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Labels, Rows
@@ -63,6 +64,7 @@ def test_labels_of_different_classes_rows_and_losses_stay_apart(place: Place, ba
         Request(weighted, soft(40, seed=1), (0.1,)),
         Request(place, soft(40, seed=1), (0.1,), Confidence()),
         Request(place, soft(40, seed=1), (0.1,), Confidence(0.9)),
+        Request(place, soft(40, seed=1), (0.01, 0.1, 1.0), Confidence()),
     ]
     found = results([lambda one=one: solutions([one])[0] for one in requests])
     for request, one in zip(requests, found, strict=True):
@@ -79,7 +81,7 @@ def test_the_same_loss_goes_along_with_all_jobs_and_equal_requests_once(place: P
 
     targets = [soft(40, seed=i) for i in (1, 2, 1)]
     results([lambda y=y: solutions([Request(place, y.copy(), (0.1,), listening)]) for y in targets])
-    assert told == [(t + 1) / SCHEDULE_STEPS for t in range(SCHEDULE_STEPS) for _ in range(2)]
+    assert told == [(t + 1) / STEPS for t in range(STEPS) for _ in range(2)]
 
 
 def test_a_job_begins_again_after_every_wait_and_no_more(place: Place) -> None:

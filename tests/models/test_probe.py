@@ -14,12 +14,14 @@ from torch import Tensor
 
 from oversight.errors import InputError, StepError
 from oversight.methods.losses import Confidence
+from oversight.methods.losses.auxiliary import Product
 from oversight.models.backbone import Backbone
 from oversight.models.batching import designs
 from oversight.models.checkpoint import Checkpoint, from_directory
+from oversight.models.path import SNAPSHOTS
 from oversight.models.probe import PENALTIES, FittedProbe, Probe
 from oversight.models.rows import HELD_OUT
-from oversight.models.solver import SNAPSHOTS, Design
+from oversight.models.solver import Design
 from oversight.models.student import Validation, cross_entropy
 from oversight.tasks.split import Seed, hold_out
 from oversight.tasks.task import Labels, Rows
@@ -229,12 +231,18 @@ def test_weights_are_kept_in_the_refit(backbone: Backbone, plant: Plant) -> None
     np.testing.assert_allclose(fitted.predict(rows), solved.probs(x.astype(np.float64))[0], atol=1e-7)
 
 
-def test_weights_under_another_loss_are_refused(backbone: Backbone, plant: Plant) -> None:
-    rows, labels, validation, _, _ = split_study(backbone, plant)
-    with pytest.raises(InputError, match="can weight rows only under cross-entropy"):
-        Probe(backbone=backbone).fit(
-            rows, labels, validation=validation, loss=Confidence(), weights=np.ones(120), seed=SEED
-        )
+def test_weights_count_under_any_loss(backbone: Backbone, plant: Plant) -> None:
+    """They do in the path and in its refit: rows of weight two are rows given twice."""
+    rows, labels, validation, x, _ = split_study(backbone, plant, n=60)
+    weights = np.where(np.arange(60) < 20, 2.0, 1.0)
+    more = plant(backbone, np.vstack([x, x[:20]]))
+    twice = given(more, np.vstack([labels.probs, labels.probs[:20]]))
+    probe = Probe(backbone=backbone)
+    weighted = probe.fit(rows, labels, validation=validation, loss=Product(), weights=weights, seed=SEED)
+    repeated = probe.fit(more, twice, validation=validation, loss=Product(), seed=SEED)
+    np.testing.assert_allclose(weighted.predict(rows), repeated.predict(rows), atol=1e-6)
+    plain = probe.fit(rows, labels, validation=validation, loss=Product(), seed=SEED)
+    assert np.abs(weighted.predict(rows) - plain.predict(rows)).max() > 1e-3
 
 
 # Other losses
@@ -244,58 +252,126 @@ def copy_of_cross_entropy(logits: Tensor, targets: Tensor, *, progress: float) -
     return cross_entropy(logits, targets)
 
 
-@pytest.mark.parametrize("loss", [Confidence(0.0), copy_of_cross_entropy])
-@pytest.mark.parametrize("k", [2, 3])
+def absurd(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
+    """Pays for scores that have nothing to do with the labels."""
+    return cross_entropy(logits, targets) + 5 * (logits[:, 1] - 3).square().mean()
+
+
 @pytest.mark.parametrize("with_validation", [True, False])
-def test_confidence_without_own_weight_gives_naive_to_the_last_bit(
-    backbone: Backbone, plant: Plant, loss: Confidence, k: int, with_validation: bool
+def test_an_own_loss_with_an_absurd_extra_term_is_not_naive(
+    backbone: Backbone, plant: Plant, with_validation: bool
 ) -> None:
-    rows, labels, validation, _, _ = split_study(backbone, plant, k=k)
+    """Its path began at naive, naive was a candidate and won every tie: its accuracy was naive's."""
+    rows, labels, validation, _, _ = split_study(backbone, plant, n=300)
     chosen = validation if with_validation else None
     naive, other = (
         Probe(backbone=backbone).fit(rows, labels, validation=chosen, loss=one, seed=SEED)
-        for one in (cross_entropy, loss)
+        for one in (cross_entropy, absurd)
     )
-    np.testing.assert_array_equal(naive.predict(rows), other.predict(rows))
+    truth = labels.probs.argmax(1)
+    right = [(one.predict(rows).argmax(1) == truth).mean() for one in (naive, other)]
+    assert right[0] > right[1] + 0.2
 
 
-def test_the_path_is_left_where_choices_agree_most_with_validation_and_earliest(
+@pytest.mark.parametrize("k", [2, 3])
+def test_confidence_without_own_weight_gives_a_copy_of_cross_entropy_to_the_last_bit(
+    backbone: Backbone, plant: Plant, k: int
+) -> None:
+    """Not naive, which is converged and has no path; but of many rows nearly its choices."""
+    rows, labels, validation, x, _ = split_study(backbone, plant, k=k, n=2000, d=4)
+    naive, copied, other = (
+        Probe(backbone=backbone).fit(rows, labels, validation=validation, loss=one, seed=SEED)
+        for one in (cross_entropy, copy_of_cross_entropy, Confidence(0.0))
+    )
+    np.testing.assert_array_equal(copied.predict(rows), other.predict(rows))
+    assert (naive.predict(rows).argmax(1) == other.predict(rows).argmax(1)).mean() > 0.95
+    assert len(x) == 2000
+
+
+def candidates(
+    x: npt.NDArray[np.float32], labels: Labels, held: npt.NDArray[np.float32], wanted: Floats, near: list[float]
+) -> list[tuple[float, float, float, Floats]]:
+    """Agreement, progress, penalty and coefficients of every candidate, by the rule as it is written."""
+    found: list[tuple[float, float, float, Floats]] = []
+    for penalty in near:
+        path = Design(x.astype(np.float64)).path(labels.probs, penalty, loss=Confidence())
+        for j, probs in enumerate(path.probs(held.astype(np.float64))):
+            if (j + 1) / SNAPSHOTS >= 0.2:
+                agreed = np.mean([p.argmax() == y.argmax() for p, y in zip(probs, wanted, strict=True)])
+                found.append((float(agreed), (j + 1) / SNAPSHOTS, penalty, path.coefficients[j]))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_penalty_and_place_are_those_that_agree_most_then_the_latest_then_the_largest_penalty(
+    backbone: Backbone, plant: Plant, seed: int
+) -> None:
+    rows, labels, validation, x, held = split_study(backbone, plant, noise=2.0, d=30, seed=seed)
+    fitted = Probe(backbone=backbone).fit(rows, labels, validation=validation, loss=Confidence(), seed=SEED)
+    naive = Probe(backbone=backbone).fit(rows, labels, validation=validation, seed=SEED).choices["penalty"]
+    at = PENALTIES.index(naive)  # type: ignore[arg-type]
+    near = list(PENALTIES[max(0, at - 1) : at + 2])
+    agreed, progress, penalty, coefficients = max(
+        candidates(x, labels, held, validation.labels.probs, near), key=lambda one: one[:3]
+    )
+    assert (fitted.choices["progress"], fitted.choices["penalty"]) == (progress, penalty)
+    np.testing.assert_allclose(fitted.coefficients, coefficients, atol=1e-9)
+    told = {one["penalty"]: one["agreement"] for one in fitted.choices["paths"]}  # type: ignore[attr-defined]
+    assert list(told) == near and all(len(one) == SNAPSHOTS for one in told.values())
+    assert told[penalty][round(progress * SNAPSHOTS) - 1] == pytest.approx(agreed)
+
+
+@pytest.mark.parametrize(("at", "near"), [(0, (1e-4, 1e-3)), (3, (1e-2, 1e-1, 1.0)), (6, (1e1, 1e2))])
+def test_neighbours_on_the_grid_end_with_it(backbone: Backbone, plant: Plant, at: int, near: tuple[float, ...]) -> None:
+    del plant
+    assert Probe(backbone=backbone, penalties=PENALTIES[::-1])._near(PENALTIES[at]) == near  # pyright: ignore[reportPrivateUsage]
+
+
+def test_where_every_place_agrees_alike_the_last_of_the_largest_penalty_is_taken(
     backbone: Backbone, plant: Plant
 ) -> None:
-    rows, labels, validation, x, held = split_study(backbone, plant, noise=2.0, d=30)
+    """A validation row that nobody can miss: naive won every tie."""
+    x = random_features(150, 3, seed=1)
+    rows, held = plant(backbone, x), plant(backbone, np.eye(3, dtype=np.float32)[:1] * 9)
+    validation = Validation(rows=held, labels=given(held, np.array([[0.01, 0.99]])))
+    labels = given(rows, sigmoid_labels(x, sharpness=3))
     fitted = Probe(backbone=backbone).fit(rows, labels, validation=validation, loss=Confidence(), seed=SEED)
+    tried = fitted.choices["paths"]
+    assert fitted.choices["progress"] == 1
+    assert fitted.choices["penalty"] == max(one["penalty"] for one in tried)  # type: ignore[attr-defined]
+
+
+def test_without_validation_all_rows_are_trained_again_to_the_place_that_was_chosen(
+    backbone: Backbone, plant: Plant
+) -> None:
+    rows, labels, _, x, _ = split_study(backbone, plant, noise=2.0)
+    fitted = Probe(backbone=backbone).fit(rows, labels, loss=Confidence(), seed=SEED)
+    penalty, progress = float(fitted.choices["penalty"]), float(fitted.choices["progress"])  # type: ignore[arg-type]
+    path = Design(x.astype(np.float64)).path(labels.probs, penalty, loss=Confidence())
+    np.testing.assert_allclose(fitted.coefficients, path.coefficients[round(progress * SNAPSHOTS) - 1], atol=1e-9)
+
+
+def test_naive_has_no_path_and_any_other_loss_knows_its_end_and_its_best_place(
+    backbone: Backbone, plant: Plant
+) -> None:
+    rows, labels, validation, x, _ = split_study(backbone, plant, noise=2.0, d=30)
+    naive = Probe(backbone=backbone).fit(rows, labels, validation=validation, seed=SEED)
+    assert naive.last is None and naive.best_by(validation) is None
+    fitted = Probe(backbone=backbone).fit(rows, labels, validation=validation, loss=Confidence(), seed=SEED)
+    last, same = fitted.last, fitted.best_by(validation)
+    assert last is not None and same is not None
     path = Design(x.astype(np.float64)).path(labels.probs, float(fitted.choices["penalty"]), loss=Confidence())  # type: ignore[arg-type]
-    agreed = [
-        float(np.mean([p.argmax() == y.argmax() for p, y in zip(probs, validation.labels.probs, strict=True)]))
-        for probs in path.probs(held.astype(np.float64))
-    ]
-    stop = agreed.index(max(agreed))
-    assert fitted.choices["agreement"] == pytest.approx(agreed)
-    assert fitted.choices["progress"] == stop / SNAPSHOTS
-    np.testing.assert_allclose(fitted.predict(rows), path.probs(x.astype(np.float64))[stop], atol=1e-9)
+    np.testing.assert_allclose(last.coefficients, path.coefficients[-1], atol=1e-9)
+    np.testing.assert_array_equal(same.coefficients, fitted.coefficients)
+    others = Labels.of(validation.rows, validation.labels.probs[:, ::-1], source="others")
+    best = fitted.best_by(Validation(rows=validation.rows, labels=others))
+    assert best is not None
 
+    def agreed(one: FittedProbe, wanted: Labels) -> float:
+        return float((one.predict(validation.rows).argmax(1) == wanted.probs.argmax(1)).mean())
 
-def test_the_confidence_loss_can_move_a_probe_from_naive(backbone: Backbone, plant: Plant) -> None:
-    """Validation labels made by a surer student agree most at the end of the path."""
-    x = random_features(150, 10, seed=1)
-    y = sigmoid_labels(x + 3 * np.random.default_rng(0).normal(size=x.shape))
-    rows = plant(backbone, x)
-    end = Design(x.astype(np.float64)).path(y, 0.01, loss=Confidence()).probs(x.astype(np.float64))[-1]
-    validation = Validation(rows=rows, labels=given(rows, end))
-    fitted = Probe(backbone=backbone, penalties=(0.01,)).fit(
-        rows, given(rows, y), validation=validation, loss=Confidence(), seed=SEED
-    )
-    assert float(fitted.choices["progress"]) > 0  # type: ignore[arg-type]
-    assert max(fitted.choices["agreement"]) == 1  # type: ignore[call-overload]
-
-
-def test_the_penalty_does_not_depend_on_the_loss(backbone: Backbone, plant: Plant) -> None:
-    rows, labels, validation, _, _ = split_study(backbone, plant)
-    penalties = {
-        Probe(backbone=backbone).fit(rows, labels, validation=validation, loss=loss, seed=SEED).choices["penalty"]
-        for loss in (cross_entropy, Confidence())
-    }
-    assert len(penalties) == 1
+    assert agreed(best, others) >= max(agreed(fitted, others), agreed(last, others))
+    assert agreed(fitted, validation.labels) >= max(agreed(best, validation.labels), agreed(last, validation.labels))
 
 
 # Predictions
@@ -391,12 +467,12 @@ def test_a_layer_outside_the_network_is_refused(backbone: Backbone) -> None:
 
 @pytest.mark.parametrize("factor", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_does_not_pass_for_naive(backbone: Backbone, plant: Plant, factor: float) -> None:
-    """Nothing would move along the path, and its start is the fit of cross-entropy."""
+    """No number would come of it, or those of a head that never moved."""
 
     def broken(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
         return cross_entropy(logits, targets, progress=progress) * factor
 
     x = random_features(60, 4, seed=0)
     rows = plant(backbone, x)
-    with pytest.raises(StepError, match=r"loss broken: its value or gradient at progress 0\.01 is not finite"):
+    with pytest.raises(StepError, match=r"loss broken: its value or gradient at progress 0\.005 is not finite"):
         Probe(backbone=backbone).fit(rows, given(rows, sigmoid_labels(x)), loss=broken, seed=SEED)

@@ -18,8 +18,7 @@ from torch import Tensor
 from oversight.methods.losses import Confidence
 from oversight.models import solver
 from oversight.models.problems import LANES, TOLERANCE, contrast_basis
-from oversight.models.solver import SNAPSHOTS, Design, Solution
-from oversight.models.student import Loss, cross_entropy
+from oversight.models.solver import Design, Solution
 
 Floats = npt.NDArray[np.float64]
 PENALTIES = tuple(10.0**i for i in range(-4, 3))
@@ -386,162 +385,10 @@ def test_one_factor_serves_all_labels_of_a_penalty(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(solver, "_factor", listening)
     design, targets = Design(rows(30, 4, seed=1)), [soft(30, 3, seed=i) for i in range(4)]
     design.solve(targets, [0.1, 1.0, 0.1, 1.0])
-    design.paths(targets[:2], [0.1, 1.0], [Confidence()] * 2)
     assert sorted(told) == [0.1, 1.0]
 
 
-# Other losses
-
-
-def same_as_cross_entropy(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
-    return cross_entropy(logits, targets)
-
-
-def reverse_kl(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
-    """KL(p || 0.98 y + 0.02 / k): convex in the probabilities, not in the logits."""
-    log_probs = logits.log_softmax(-1)
-    floor = 0.98 * targets + 0.02 / targets.shape[1]
-    return (log_probs.exp() * (log_probs - floor.log())).sum(-1).mean()
-
-
-def five_fold(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
-    """Five times the curvature that the scaling allows for."""
-    return 5 * cross_entropy(logits, targets)
-
-
-def forward_kl(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
-    return cross_entropy(logits, targets) + torch.xlogy(targets, targets).sum(-1).mean()
-
-
-@pytest.mark.parametrize("loss", [same_as_cross_entropy, Confidence(0.0), forward_kl])
-@pytest.mark.parametrize("k", [2, 3])
-@pytest.mark.parametrize("penalty", [1e-4, 1e-1, 100.0])
-def test_a_loss_with_the_slope_of_cross_entropy_stays_at_the_start(loss: Loss, k: int, penalty: float) -> None:
-    x, y = rows(60, 5, seed=k), soft(60, k, seed=k)
-    path = Design(x).path(y, penalty, loss=loss)
-    assert len(path.coefficients) == SNAPSHOTS + 1
-    for i in range(1, SNAPSHOTS + 1):
-        np.testing.assert_array_equal(path.coefficients[i], path.coefficients[0])
-        np.testing.assert_array_equal(path.intercepts[i], path.intercepts[0])
-
-
-def test_the_path_starts_at_the_solution_of_cross_entropy() -> None:
-    x, y = rows(60, 5, seed=1), soft(60, 3, seed=1)
-    design = Design(x)
-    path, solved = design.path(y, 0.01, loss=Confidence()), design.solve([y], [0.01])
-    np.testing.assert_array_equal(path.coefficients[0], solved.coefficients[0])
-    np.testing.assert_array_equal(path.intercepts[0], solved.intercepts[0])
-
-
-def objectives(x: Floats, y: Floats, penalty: float, path: Solution, loss: Loss) -> list[float]:
-    """The objective at every snapshot."""
-    _, mean, spread = standardised(x)
-    found: list[float] = []
-    for i in range(len(path.coefficients)):
-        w, _ = on_standardised(path, i, mean, spread)
-        logits = torch.from_numpy(x @ path.coefficients[i] + path.intercepts[i])
-        value = float(loss(logits, torch.from_numpy(y), progress=1.0))
-        found.append(value + penalty / 2 * float((w**2).sum()))
-    return found
-
-
-@pytest.mark.parametrize("loss", [reverse_kl, five_fold])
-@pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0])
-@pytest.mark.parametrize(("k", "concentration"), [(2, 0.2), (2, 1000.0), (3, 0.2), (3, 1000.0)])
-def test_a_loss_that_does_not_change_never_rises_along_the_path(
-    loss: Loss, penalty: float, k: int, concentration: float
-) -> None:
-    """Soft labels near even make 5 y - 4 p a distribution, so that the slope alone looks like cross-entropy's."""
-    x = rows(80, 8, seed=k)
-    y = np.random.default_rng(k).dirichlet(np.full(k, concentration), 80)
-    found = objectives(x, y, penalty, Design(x).path(y, penalty, loss=loss), loss)
-    assert all(after <= before + 1e-12 for before, after in itertools.pairwise(found))
-
-
-@pytest.mark.parametrize("k", [2, 3])
-def test_the_path_of_five_fold_cross_entropy_ends_near_its_minimum(k: int) -> None:
-    """5 CE + penalty |W|^2 / 2 has the solution of CE under a fifth of the penalty; 100 steps close 90 % of the gap.
-
-    Both ends may stand at the minimum, where the order in which a processor adds decides which is lower: an objective
-    of 80 rows is known to about 80 roundings of its size, 80 x 1e-16, so within 1e-13.
-    """
-    x, y = rows(80, 5, seed=k), soft(80, k, seed=k)
-    design = Design(x)
-    found = objectives(x, y, 1.0, design.path(y, 1.0, loss=five_fold), five_fold)
-    least = objectives(x, y, 1.0, design.solve([y], [0.2]), five_fold)[0]
-    assert least * (1 - 1e-13) <= found[-1] <= least + 0.1 * (found[0] - least)
-
-
-def test_the_confidence_loss_makes_the_student_surer() -> None:
-    x, y = rows(200, 5, seed=1), soft(200, 2, seed=1)
-    path = Design(x).path(y, 0.01, loss=Confidence())
-    sure = np.abs(path.probs(x)[:, :, 1] - 0.5).mean(1)
-    assert sure[-1] > sure[0] + 0.05
-
-
-def test_the_path_is_the_same_every_time() -> None:
-    x, y = rows(100, 5, seed=1), soft(100, 3, seed=1)
-    one, other = (Design(x).path(y, 0.01, loss=Confidence()) for _ in range(2))
-    np.testing.assert_array_equal(one.coefficients, other.coefficients)
-
-
-def test_progress_rises_from_above_zero_to_one() -> None:
-    told: list[float] = []
-
-    def listening(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
-        told.append(progress)
-        return cross_entropy(logits, targets)
-
-    Design(rows(20, 3, seed=1)).path(soft(20, 2, seed=1), 0.1, loss=listening)
-    assert 0 < told[0] < 0.05
-    assert told == sorted(told) and told[-1] == 1
-
-
-# Many paths at once
-
-
-def leaning(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
-    """Not cross-entropy to any distribution: steps are checked, some refused."""
-    return (3 + 9 * progress) * cross_entropy(logits, targets) + 0.1 * progress * logits.square().mean()
-
-
-@settings(max_examples=12, deadline=None)
-@given(st.integers(0, 1000), st.sampled_from([2, 3]), st.integers(2, 9), st.sampled_from([Confidence(), leaning]))
-def test_a_path_alone_and_among_others_agree(seed: int, k: int, m: int, loss: Loss) -> None:
-    """Step length, momentum and the answer to a step that would rise belong to each problem."""
-    rng = np.random.default_rng(seed)
-    x = rows(50, 5, seed=seed)
-    design = Design(x)
-    targets = [soft(50, k, seed=seed + i) for i in range(m)]
-    penalties = [float(p) for p in 10 ** rng.uniform(-4, 1, m)]
-    together = design.paths(targets, penalties, [loss] * m)
-    for i in range(m):
-        alone = design.path(targets[i], penalties[i], loss=loss)
-        np.testing.assert_allclose(together[i].probs(x), alone.probs(x), atol=1e-6)
-
-
-@pytest.mark.parametrize("k", [2, 3])
-def test_paths_of_different_losses_side_by_side_are_those_alone(k: int) -> None:
-    """From shared starts and from different ones."""
-    x, y = rows(50, 5, seed=k), [soft(50, k, seed=i) for i in range(2)]
-    design, losses = Design(x), [Confidence(), leaning, reverse_kl, same_as_cross_entropy, five_fold]
-    targets, penalties = [y[0]] * 5 + [y[1]] * 5, [0.1] * 5 + [0.01] * 5
-    together = design.paths(targets, penalties, losses * 2)
-    assert not np.allclose(together[0].probs(x)[-1], together[1].probs(x)[-1], atol=1e-3)
-    for i, one in enumerate(together):
-        alone = design.path(targets[i], penalties[i], loss=losses[i % 5])
-        np.testing.assert_allclose(one.probs(x), alone.probs(x), atol=1e-6)
-
-
-def test_the_loss_sees_the_rows_of_one_problem_at_a_time() -> None:
-    told: set[tuple[torch.Size, torch.Size]] = set()
-
-    def listening(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
-        told.add((logits.shape, targets.shape))
-        return cross_entropy(logits, targets)
-
-    Design(rows(21, 3, seed=1)).paths([soft(21, 2, seed=i) for i in range(3)], [0.1] * 3, [listening] * 3)
-    assert told == {((21, 2), (21, 2))}
+# Width and count
 
 
 @pytest.mark.parametrize("k", [2, 3])

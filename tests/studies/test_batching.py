@@ -163,7 +163,7 @@ def test_paths_of_all_losses_are_one_batch(
     methods = [(name, METHODS[name]) for name in ("naive", "confidence", "surer")]
     arms = arms_of([(Flipped(0.3, 0.8),), (Flipped(0.1, 0.8),)], [probe(network)], methods)
     run_study(Setup(task=word_task, arms=arms, seeds=seeds_of(1)))
-    assert told == [4]
+    assert told == [12]  # two supervisors, two losses, three penalties
 
 
 @dataclass(frozen=True)

@@ -63,11 +63,10 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What a probe asks for: the solution for each penalty or, with a loss that is not cross-entropy, the one path.
+    """What a probe asks for: for each penalty the solution or, with a loss that is not cross-entropy, the path.
 
     Attributes:
         targets: (n, k) probabilities.
-        penalties: of cross-entropy any number, of another loss one.
     """
 
     place: Place
@@ -209,6 +208,8 @@ _BANK: ContextVar[_Bank | None] = ContextVar("bank", default=None)
 
 def _solve(requests: Sequence[Request]) -> list[Answer]:
     """Those at the same place in one batch if they want solutions, in another if they want paths, of any losses."""
+    from oversight.models.solver import joined
+
     batches: dict[Hashable, list[int]] = {}
     for i, one in enumerate(requests):
         batches.setdefault((one.place.key, one.loss is cross_entropy, one.targets.shape[1]), []).append(i)
@@ -220,7 +221,8 @@ def _solve(requests: Sequence[Request]) -> list[Answer]:
         targets = [one.targets for one in some for _ in one.penalties]
         penalties = [penalty for one in some for penalty in one.penalties]
         if some[0].loss is not cross_entropy:
-            answers = design.paths(targets, penalties, [one.loss for one in some])
+            paths = iter(design.paths(targets, penalties, [one.loss for one in some for _ in one.penalties]))
+            answers = [joined([next(paths) for _ in one.penalties]) for one in some]
         else:
             answers = design.solve(targets, penalties).split([len(one.penalties) for one in some])
         each = (time.monotonic() - began) / len(penalties)

@@ -1,4 +1,10 @@
-"""From the solution of cross-entropy along any other loss, many problems side by side."""
+"""Any loss from zero, as Adam trains a linear head on batches: many problems side by side, without a random draw.
+
+The reference (Burns et al. 2023, arXiv:2312.09390, appendix D.2) takes EPOCHS rounds of batches of BATCH rows at RATE.
+Here a step takes all rows and stands for `pace` updates. Adam divides by the root of the mean squared gradient of a
+batch; that of all rows lacks what the draw of a batch adds, (E g_i^2 - g^2) (1 / BATCH - 1 / n), so it is added. Then
+heads are where those of the reference are, within what another order of its rows moves (docs/experiment_log.md).
+"""
 
 from __future__ import annotations
 
@@ -6,109 +12,152 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from oversight.errors import StepError
-from oversight.models.problems import TOLERANCE, Problems, dot, filled
+from oversight.models.problems import filled, product, unscaled
 from oversight.models.student import Loss
+from oversight.tasks.task import Floats
 
 if TYPE_CHECKING:
     from oversight.models.solver import Design
 
-SCHEDULE_STEPS, SNAPSHOTS = 100, 20
+STEPS, SNAPSHOTS = 200, 20
+EPOCHS, BATCH, RATE = 200, 128, 1e-3
+MOMENTUM, MEMORY, EPSILON = 0.9, 0.999, 1e-8
+REACH, MOST_PACE = 10.0, 15.0
+DRAWN_EVERY = 5
 
 
-def follow(problems: Problems, u: Tensor, losses: Sequence[Loss]) -> list[Tensor]:
-    """Accelerated steps of length 1, every problem on its own loss, which changes with progress: SNAPSHOTS places.
+def pace(n: int, d: int) -> float:
+    """Updates of the reference for which a step stands where there are n rows of d features.
 
-    Length 1 is safe where the loss is cross-entropy to some target distribution, whatever that target may depend on:
-    its curvature is bounded by the scaling. Any other loss is checked: a step that would end above where the path
-    stands is not taken and momentum is dropped; without momentum, steps are half as long from then on.
+    At least so many that weights which always grow give a typical row a score of REACH: a head on few features would
+    stay near zero. At most MOST_PACE: many rows bring a head to its end in fewer steps, and longer ones go to and fro.
     """
-    applied = _Applied.of(problems, losses)
-    length, age = u.new_ones(len(u), 1, 1), u.new_zeros(len(u), 1, 1)
-    previous = u
-    found: list[Tensor] = []
-    for t in range(SCHEDULE_STEPS):
-        progress = (t + 1) / SCHEDULE_STEPS
-        ahead = u + age / (age + 3) * (u - previous)
-        values, slopes, bounded = applied.slopes(ahead, progress)
-        gradient = problems.pull(problems.inward(slopes), ahead)
-        step = problems.steer(gradient)
-        moving = dot(gradient, step).sqrt() > 2 * TOLERANCE
-        proposed = ahead - length * step
-        taken = moving & bounded[:, None, None]
-        unsure = (moving & ~taken)[:, 0, 0].nonzero()[:, 0]
-        if len(unsure):
-            here, there = (applied.values(one[unsure], unsure, progress) for one in (u, proposed))
-            least = torch.where((age[unsure, 0, 0] > 0) & (here < values[unsure]), here, values[unsure])
-            taken[unsure, 0, 0] = there <= least
-        previous = torch.where(moving, u, previous)
-        u = torch.where(taken, proposed, u)
-        length = torch.where(moving & ~taken & (age == 0), length / 2, length)
-        age = torch.where(taken, age + 1, torch.where(moving, 0.0, age))
-        if (t + 1) % (SCHEDULE_STEPS // SNAPSHOTS) == 0:
-            found.append(u)
+    return min(max(EPOCHS * -(-n // BATCH) / STEPS, REACH / (RATE * STEPS * max(d, 1) ** 0.5)), MOST_PACE)
+
+
+def descend(
+    design: Design, targets: Sequence[Floats], penalties: Sequence[float], losses: Sequence[Loss]
+) -> list[tuple[Floats, Floats]]:
+    """Coefficients (m, d, k) and intercepts (m, k) at SNAPSHOTS places, the last of them the end.
+
+    Each problem is trained on its own loss, which changes with progress; all its rows are one logical batch, of which a
+    row's slope counts as often as the row. Nothing of a problem depends on those beside it.
+
+    Raises:
+        StepError: a value or gradient of a loss is not finite.
+    """
+    heads = _Heads.of(design, targets, penalties)
+    w = heads.zeros()
+    updates = pace(design.n, w.shape[2] - 1)
+    length, forget = RATE * updates, MEMORY**updates
+    first, second, drawn = (torch.zeros_like(w) for _ in range(3))
+    found: list[tuple[Floats, Floats]] = []
+    for t in range(STEPS):
+        slopes = heads.slopes(w, losses, (t + 1) / STEPS)
+        pulled = heads.pull(slopes)
+        if t % DRAWN_EVERY == 0:
+            drawn = heads.drawn(slopes, pulled)
+        gradient = pulled + heads.penalty * heads.shrunk(w)
+        first = MOMENTUM * first + (1 - MOMENTUM) * gradient
+        second = forget * second + (1 - forget) * (gradient * gradient + drawn)
+        mean, square = first / (1 - MOMENTUM ** (t + 1)), second / (1 - forget ** (t + 1))
+        w = w - length * mean / (square.sqrt() + EPSILON)
+        if (t + 1) % (STEPS // SNAPSHOTS) == 0:
+            found.append(heads.on_features(w))
     return found
 
 
 @dataclass(frozen=True)
-class _Applied:
-    """To each problem its loss, by itself.
+class _Heads:
+    """m linear heads on standardised features: w (m, q, d + 1), the last column the intercept.
+
+    q is k; of two classes one, as the other has the same with its sign changed and Adam keeps it so.
 
     Attributes:
+        design: their rows.
+        z: (n', d) those standardised; squares: (n', d) in single precision, as they only steer.
+        counts: (n',) how often a row counts, 1 where all count alike.
         targets: (m, n, k), as a loss reads them.
+        penalty: (m, 1, 1).
     """
 
-    problems: Problems
-    losses: Sequence[Loss]
+    design: Design
+    z: Tensor
+    squares: Tensor
+    counts: Tensor
     targets: Tensor
+    penalty: Tensor
 
     @classmethod
-    def of(cls, problems: Problems, losses: Sequence[Loss]) -> _Applied:
-        """To these problems."""
-        return cls(problems, losses, _by_row(problems.targets, problems.design))
+    def of(cls, design: Design, targets: Sequence[Floats], penalties: Sequence[float]) -> _Heads:
+        """Problem i has `targets[i]` and `penalties[i]`."""
+        z = design.standard()
+        penalty = torch.tensor(penalties, dtype=torch.float64)[:, None, None]
+        return cls(design, z, z.float().square(), design.share * design.n, torch.from_numpy(np.stack(targets)), penalty)
 
-    def values(self, u: Tensor, which: Tensor, progress: float) -> Tensor:
-        """The objective where the problems `which` stand."""
-        problems = self.problems.take(which)
-        logits = _by_row(problems.logits(u), problems.design)
-        data = [
-            self.losses[i](one, self.targets[i], progress=progress)
-            for one, i in zip(logits, which.tolist(), strict=True)
-        ]
-        return torch.stack(data).detach() + problems.shrinkage(u)
+    def zeros(self) -> Tensor:
+        """w of no coefficients."""
+        m, _, k = self.targets.shape
+        return torch.zeros(m, 1 if k == 2 else k, self.z.shape[1] + 1, dtype=torch.float64)
 
-    def slopes(self, u: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Objective (m,), its gradient (m, k, n') in the logits, and where the loss is cross-entropy to a distribution
-        in every row.
+    def slopes(self, w: Tensor, losses: Sequence[Loss], progress: float) -> Tensor:
+        """(m, q, n'): gradient of each loss in the rows of w's scores.
 
         Raises:
-            StepError: a value or gradient of the loss is not finite.
+            StepError: see `descend`.
         """
-        design = self.problems.design
-        logits = self.problems.logits(u)
-        leaves = [one.requires_grad_(True) for one in _by_row(logits, design)]
-        data = [
-            loss(one, own, progress=progress) for loss, one, own in zip(self.losses, leaves, self.targets, strict=True)
+        scores = product(w[..., :-1].flatten(0, 1), self.z.T).view(*w.shape[:2], -1) + w[..., -1:]
+        leaves = _by_class(scores)[..., : self.design.n].transpose(1, 2).contiguous()
+        own = [one.requires_grad_(True) for one in leaves]
+        values = [
+            loss(one, target, progress=progress) for loss, one, target in zip(losses, own, self.targets, strict=True)
         ]
-        by_row = torch.stack(torch.autograd.grad(data, leaves))
-        found, n = torch.stack(data).detach(), by_row.shape[1]
-        broken = ~(found.isfinite() & by_row.isfinite().all(2).all(1))
-        if broken.any():  # else nothing would move: naive under its name
-            loss = self.losses[int(broken.nonzero()[0, 0])]
+        by_row = torch.stack(torch.autograd.grad(values, own))
+        broken = ~(torch.stack(values).detach().isfinite() & by_row.isfinite().all(2).all(1))
+        if broken.any():
+            loss = losses[int(broken.nonzero()[0, 0])]
             name = getattr(loss, "__name__", type(loss).__name__)
             raise StepError(f"loss {name}: its value or gradient at progress {progress:g} is not finite")
-        slopes = filled(by_row.transpose(1, 2))
-        log_probs = logits.log_softmax(1)
-        target = log_probs.exp() - slopes * n
-        nats = -(target * log_probs).sum(1)[:, :n].mean(1)
-        bounded = (target > -1e-9).all(2).all(1) & ((target.sum(1) - 1).abs() < 1e-9).all(1)
-        bounded &= (nats - found).abs() <= 1e-9 * found.abs().clamp_min(1.0)
-        return found + self.problems.shrinkage(u), slopes, bounded
+        by_class = filled(by_row.transpose(1, 2)) * self.counts
+        if w.shape[1] == 1:
+            return (by_class[:, 1:] - by_class[:, :1]) / 2
+        return by_class - by_class.mean(1, keepdim=True)
+
+    def shrunk(self, w: Tensor) -> Tensor:
+        """What the penalty pulls to zero: coefficients, without what all classes share."""
+        weights = w if w.shape[1] == 1 else w - w.mean(1, keepdim=True)
+        return torch.nn.functional.pad(weights[..., :-1], (0, 1))
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        """(m, q, d + 1): the gradient in w, penalty not included."""
+        back = product(slopes.flatten(0, 1), self.z).view(*slopes.shape[:2], -1)
+        return torch.cat([back, self._intercept(slopes)], 2)
+
+    def drawn(self, slopes: Tensor, pulled: Tensor) -> Tensor:
+        """(m, q, d + 1): variance that drawing a batch adds to the gradient, which is `pulled`."""
+        n = self.design.n
+        share = max(0.0, n / BATCH - 1)
+        if share == 0:
+            return torch.zeros_like(pulled)
+        squared = slopes.square()
+        back = product(squared.float().flatten(0, 1), self.squares).double().view(*slopes.shape[:2], -1)
+        rows = torch.cat([back, self._intercept(squared)], 2)
+        return share * (rows - pulled.square() / n).clamp_min(0)
+
+    def _intercept(self, slopes: Tensor) -> Tensor:
+        return slopes.sum(2, keepdim=True) if self.design.intercept else torch.zeros_like(slopes[..., :1])
+
+    def on_features(self, w: Tensor) -> tuple[Floats, Floats]:
+        """Coefficients (m, d, k) and intercepts (m, k) on the features as they came."""
+        by_class = _by_class(w)
+        return unscaled(self.design, by_class[..., :-1], by_class[..., -1])
 
 
-def _by_row(x: Tensor, design: Design) -> Tensor:
-    """(m, k, n') as (m, n, k)."""
-    return x[..., : design.n].transpose(1, 2).contiguous()
+def _by_class(x: Tensor) -> Tensor:
+    """(m, q, ...) as (m, k, ...): classes sum to zero."""
+    return torch.cat([-x, x], 1) if x.shape[1] == 1 else x - x.mean(1, keepdim=True)

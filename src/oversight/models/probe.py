@@ -23,6 +23,8 @@ from oversight.ties import DECIMALS, same_shares
 if TYPE_CHECKING:
     from oversight.models.solver import Solution
 
+FIRST_PLACE = 0.2
+"""Progress from which on places are candidates: beyond every warm-up that ships."""
 PENALTIES: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 
 
@@ -78,35 +80,42 @@ class Probe:
         """See `Student.fit`.
 
         Penalty and layer are those whose cross-entropy fit is nearest to the validation labels (in cross-entropy). For
-        any other loss the path from that fit is followed, and left where the choices agree most often with the
-        validation labels, the earliest such place: with a loss that equals cross-entropy, at its start.
+        any other loss a head is trained from zero (`models.path`) under that penalty and its two neighbours on the
+        grid; of their places at progress FIRST_PLACE and later the one is taken whose choices agree most often with the
+        validation labels: the latest of several, then the one of the largest penalty.
 
-        Raises:
-            InputError: weights with a loss other than cross-entropy, which cannot honour them.
+        `weights` count rows of any loss by their slopes: what a loss takes from the whole batch, such as a threshold,
+        does not know them.
         """
-        if weights is not None and loss is not cross_entropy:
-            raise InputError(f"{self.name}: a probe can weight rows only under cross-entropy, found another loss")
         refit = validation is None
         rows, labels, weights = answered(rows, labels, weights)
         fit_rows, fit_weights, seen = held_apart(rows, labels, weights, validation, seed=seed)
         targets = labels.on(fit_rows).probs
         tried, fits = self._fits(fit_rows, targets, seen, fit_weights)
         best = min(range(len(tried)), key=lambda i: tried[i]["cross_entropy"])
-        backbone, fit = self.backbone.at(int(tried[best]["layer"])), fits[best]
-        penalties = (tried[best]["penalty"],)
-        choices: dict[str, object] = {name: tried[best][name] for name in ("penalty", "layer", "gradient")}
+        backbone, penalty = self.backbone.at(int(tried[best]["layer"])), tried[best]["penalty"]
+        choices: dict[str, object] = {"penalty": penalty, "layer": backbone.blocks, "gradient": tried[best]["gradient"]}
         choices["tried"] = tried
-        stop = 0
         if loss is not cross_entropy:
-            (path,) = solutions([Request(Place(backbone, fit_rows), targets, penalties, loss)])
-            agreed = _agreement(path, features(backbone, seen.rows), seen.labels)
-            stop = int(np.argmax(agreed))
-            fit = (path.coefficients[stop], path.intercepts[stop]) if stop else fit
-            choices |= {"progress": stop / (len(agreed) - 1), "agreement": agreed.tolist()}
+            path = Path.of(Request(Place(backbone, fit_rows, fit_weights), targets, self._near(penalty), loss))
+            at = path.best(seen)
+            choices |= {"penalty": path.penalties[at], "progress": path.progress[at], "paths": path.told(seen)}
+            if refit:
+                progress, asked = path.progress[at], (path.penalties[at],)
+                path = Path.of(Request(Place(backbone, rows, weights), labels.probs, asked, loss))
+                at = path.progress.index(progress)
+            return path.fitted(at, choices)
+        fit = fits[best]
         if refit:
-            (again,) = solutions([Request(Place(backbone, rows, weights), labels.probs, penalties, loss)])
-            fit = (again.coefficients[stop], again.intercepts[stop])
+            (whole,) = solutions([Request(Place(backbone, rows, weights), labels.probs, (penalty,))])
+            fit = (whole.coefficients[0], whole.intercepts[0])
         return FittedProbe(backbone=backbone, coefficients=fit[0], intercepts=fit[1], choices=choices)
+
+    def _near(self, penalty: float) -> tuple[float, ...]:
+        """A penalty and its neighbours on the grid, ascending."""
+        grid = sorted(set(self.penalties))
+        i = grid.index(penalty)
+        return tuple(grid[max(0, i - 1) : i + 2])
 
     def _fits(
         self, rows: Rows, targets: Floats, validation: Validation, weights: Floats | None
@@ -127,9 +136,64 @@ class Probe:
         return tried, fits
 
 
-def _agreement(solution: Solution, x: Floats, labels: Labels) -> Floats:
-    """(m,): share of rows whose choice is the one the labels make most probable; ties are shared."""
-    return same_shares(solution.probs(x), labels.probs).mean(1).round(DECIMALS)
+@dataclass(frozen=True)
+class Path:
+    """Heads on the way from zero to the end of a training, under one penalty or several, one after the other.
+
+    Attributes:
+        backbone: whose features they read.
+        solution: c heads.
+        penalties, progress: (c,) of each.
+    """
+
+    backbone: Backbone
+    solution: Solution
+    penalties: tuple[float, ...]
+    progress: tuple[float, ...]
+
+    @classmethod
+    def of(cls, asked: Request) -> Path:
+        """The one that was asked for."""
+        (found,) = solutions([asked])
+        n = len(found.coefficients) // len(asked.penalties)
+        return cls(
+            asked.place.backbone,
+            found,
+            tuple(penalty for penalty in asked.penalties for _ in range(n)),
+            tuple((j + 1) / n for _ in asked.penalties for j in range(n)),
+        )
+
+    def agreement(self, seen: Validation) -> Floats:
+        """(c,): share of rows whose choice is the one that the labels make most probable; ties are shared."""
+        probs = self.solution.probs(features(self.backbone, seen.rows))
+        return same_shares(probs, seen.labels.on(seen.rows).probs).mean(1).round(DECIMALS)
+
+    def best(self, seen: Validation) -> int:
+        """The candidate that agrees best: the latest of several, then the one of the largest penalty."""
+        agreed = self.agreement(seen)
+        candidates = [i for i, progress in enumerate(self.progress) if progress >= FIRST_PLACE - 1e-9]
+        return max(candidates, key=lambda i: (agreed[i], self.progress[i], self.penalties[i]))
+
+    def told(self, seen: Validation) -> list[dict[str, object]]:
+        """Penalty and agreement along its path, ready for JSON."""
+        agreed = self.agreement(seen)
+        return [
+            {
+                "penalty": penalty,
+                "agreement": [float(a) for a, p in zip(agreed, self.penalties, strict=True) if p == penalty],
+            }
+            for penalty in dict.fromkeys(self.penalties)
+        ]
+
+    def fitted(self, at: int, choices: Mapping[str, object]) -> FittedProbe:
+        """The head at one place."""
+        return FittedProbe(
+            backbone=self.backbone,
+            coefficients=self.solution.coefficients[at],
+            intercepts=self.solution.intercepts[at],
+            choices=choices,
+            path=self,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +205,30 @@ class FittedProbe:
         coefficients: (d, k) float64, on the features as they come.
         intercepts: (k,) float64; zeros for preference pairs.
         choices: penalty, layer, and all that were tried.
+        path: on which it lies; None for the solution of cross-entropy.
     """
 
     backbone: Backbone
     coefficients: Floats
     intercepts: Floats
     choices: Mapping[str, object]
+    path: Path | None = None
+
+    @property
+    def last(self) -> FittedProbe | None:
+        """The end of the training under the penalty that was chosen."""
+        if self.path is None:
+            return None
+        at = max(i for i, penalty in enumerate(self.path.penalties) if penalty == self.choices["penalty"])
+        return self.path.fitted(at, {**self.choices, "progress": self.path.progress[at]})
+
+    def best_by(self, validation: Validation) -> FittedProbe | None:
+        """The candidate, by the rule of `Probe.fit`, that agrees best with these labels."""
+        if self.path is None:
+            return None
+        at = self.path.best(validation)
+        found = {"penalty": self.path.penalties[at], "progress": self.path.progress[at]}
+        return self.path.fitted(at, {**self.choices, **found})
 
     def predict(self, rows: Rows) -> Floats:
         """(n, k) class probabilities."""

@@ -124,11 +124,16 @@ class Problems:
     def on_features(self, v: Tensor) -> tuple[Floats, Floats]:
         """Coefficients (m, d, k) and intercepts (m, k) on the features as they came."""
         m, k, _ = self.basis.shape
-        by_class = self.design.unfolded(torch.bmm(self.basis, v[..., :-1]).flatten(0, 1))
-        by_class = by_class / torch.from_numpy(self.design.scale)
-        shift = (by_class * torch.from_numpy(self.design.mean)).sum(1).view(m, k)
-        intercepts = torch.bmm(self.basis, v[..., -1:])[..., 0] - shift
-        return by_class.view(m, k, -1).transpose(1, 2).contiguous().numpy(), intercepts.numpy()
+        by_class = self.design.unfolded(torch.bmm(self.basis, v[..., :-1]).flatten(0, 1)).view(m, k, -1)
+        return unscaled(self.design, by_class, torch.bmm(self.basis, v[..., -1:])[..., 0])
+
+
+def unscaled(design: Design, weights: Tensor, intercepts: Tensor) -> tuple[Floats, Floats]:
+    """Coefficients (m, d, k) and intercepts (m, k) on the features as they came, from weights (m, k, d) and intercepts
+    (m, k) on the standardised ones."""
+    by_class = weights / torch.from_numpy(design.scale)
+    shift = (by_class * torch.from_numpy(design.mean)).sum(2)
+    return by_class.transpose(1, 2).contiguous().numpy(), (intercepts - shift).numpy()
 
 
 def contrast_basis(k: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Many softmax regressions on the same rows at once: exact for cross-entropy, a short schedule for any other loss.
+"""Many softmax regressions on the same rows at once: exact for cross-entropy, a schedule from zero for any other loss.
 
 One problem is a pair (labels, penalty); all share the rows X, hence X'X, and those of one penalty its factor.
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oversight.models.path import SCHEDULE_STEPS, SNAPSHOTS, follow
+from oversight.models.path import SNAPSHOTS, STEPS, descend
 from oversight.models.problems import LANES, TOLERANCE, Problems, dot, filled, product
 from oversight.models.student import Loss
 from oversight.models.threads import one_thread
@@ -113,6 +113,10 @@ class Design:
         """Weights (m, d) on the standardised features from those (m, r) on the columns of z."""
         return weights if self._basis is None else product(weights, self._basis.T)
 
+    def standard(self) -> Tensor:
+        """(n', d): the rows standardised."""
+        return self.z if self._basis is None else self.z @ self._basis.T
+
     def solve_bound(self, penalty: float, gradient: Tensor) -> Tensor:
         """(m, r): (Z' diag(share) Z / 2 + penalty)^-1 of each row of gradient (m, r), to single precision."""
         if penalty not in self._factors:
@@ -133,27 +137,18 @@ class Design:
 
     @one_thread()
     def paths(self, targets: Sequence[Floats], penalties: Sequence[float], losses: Sequence[Loss]) -> list[Solution]:
-        """Follow any loss while progress rises from 0 to 1, starting from the solution of cross-entropy.
-
-        SCHEDULE_STEPS full-batch steps, all rows of one problem being one logical batch. Where the gradient is below
-        tolerance nothing moves, so a loss that equals cross-entropy stays at its solution to the last bit. Losses that
-        start from the same labels under the same penalty share the start.
+        """Follow any loss from zero while progress rises to 1; see `models.path`.
 
         Returns:
-            For every problem SNAPSHOTS + 1 solutions: entry j is where the path stands at progress j / SNAPSHOTS; entry
-            0 is the start.
+            For every problem SNAPSHOTS solutions: entry j is where the path stands at progress (j + 1) / SNAPSHOTS.
         """
         found: list[Solution] = []
         for part in self._batches(targets):
-            problems = Problems.of(self, targets[part], penalties[part])
-            first, origin = _distinct(targets[part], penalties[part])
-            begun, gradient, iterations = (one[origin] for one in _minimise(problems.take(first)))
-            places = [problems.on_features(v) for v in (begun, *follow(problems, begun, losses[part]))]
+            places = descend(self, targets[part], penalties[part], losses[part])
             coefficients, intercepts = (np.stack(one, axis=1) for one in zip(*places, strict=True))
-            for i in range(len(begun)):
-                norms = np.array([float(gradient[i]), *[np.nan] * SNAPSHOTS])
-                steps = int(iterations[i]) + np.arange(SNAPSHOTS + 1) * (SCHEDULE_STEPS // SNAPSHOTS)
-                found.append(Solution(coefficients[i], intercepts[i], norms, steps))
+            steps = (1 + np.arange(SNAPSHOTS)) * (STEPS // SNAPSHOTS)
+            unknown = np.full(SNAPSHOTS, np.nan)
+            found += [Solution(*one, unknown, steps) for one in zip(coefficients, intercepts, strict=True)]
         return found
 
     def path(self, targets: Floats, penalty: float, *, loss: Loss) -> Solution:
@@ -166,13 +161,6 @@ class Design:
         per_problem = 8 * (8 * k * n + 3 * (MEMORY + 4) * (k - 1) * (r + 1))
         width = max(1, BATCH_BYTES // (per_problem * LANES)) * LANES
         return [slice(i, i + width) for i in range(0, len(targets), width)]
-
-
-def _distinct(targets: Sequence[Floats], penalties: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Indices of problems that differ, and for every problem which of those it is."""
-    place: dict[tuple[bytes, float], int] = {}
-    origin = [place.setdefault((one.tobytes(), p), len(place)) for one, p in zip(targets, penalties, strict=True)]
-    return torch.tensor([origin.index(i) for i in range(len(place))]), torch.tensor(origin)
 
 
 def _factor(half: Tensor, penalty: float) -> Tensor:
