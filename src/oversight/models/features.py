@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oversight.models.backbone import Backbone
+from oversight.models.finite import expect_finite
 from oversight.models.network import TOKEN_BUDGET, Network
 from oversight.tasks.task import Floats, Rows
 
@@ -78,6 +79,9 @@ def extract(
         depths: which states to keep; the blocks beyond the deepest are not run.
         tick: called with the fraction done.
         cores: to use on a processor; None = as many as torch has threads. The features do not depend on it.
+
+    Raises:
+        StepError: the network gives states that are no numbers.
     """
     texts = sorted({*rows.texts, *(rows.others or ())})
     network = Network(backbone, depth=max(depths))
@@ -94,6 +98,11 @@ def extract(
     place = {text: i for i, text in enumerate(texts)}
     first = [place[text] for text in rows.texts]
     second = None if rows.others is None else [place[text] for text in rows.others]
+    for k in depths:
+        known = np.where(np.isfinite(found[k]).all(1), 0.0, np.nan)
+        what = f"{backbone.checkpoint.name}: the states at depth {k} in {network.precision}"
+        by_row = known[first] if second is None else known[first] + known[second]
+        expect_finite(by_row, rows.ids, of=what, hint="other weights, or --precision float32")
     cut = tokens.truncated[first] | (False if second is None else tokens.truncated[second])
     return Extracted(
         features={k: found[k][first] if second is None else found[k][first] - found[k][second] for k in depths},

@@ -12,6 +12,7 @@ import numpy as np
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone, resolve_device, resolve_precision
 from oversight.models.features import batches
+from oversight.models.finite import expect_finite
 from oversight.models.network import TOKEN_BUDGET, load_model, load_tokenizer, quiet_transformers
 from oversight.models.workbench import workbench
 from oversight.tasks.task import Bools, Floats
@@ -110,6 +111,7 @@ class Writer:
 
         Raises:
             InputError: a row is longer than the network has positions for, or its options begin with nothing alike.
+            StepError: the network gives logits that are no numbers.
         """
         import torch
 
@@ -135,6 +137,11 @@ class Writer:
                 np.add.at(found, (rows, columns), values.double().cpu().numpy())
                 done += len(batch)
                 workbench().tell(done / len(inputs), f"{done} of {len(inputs)} prompts")
+        # A token that a network rules out has probability 0; a row in which it rules out all, or gives NaN, has none.
+        usable = np.isfinite(found).any(1) & ~np.isnan(found).any(1)
+        asked = [f"prompt {i + 1}" for i in range(len(found))]
+        what = f"{self.name}: the log-probabilities of the answers in {self.precision}"
+        expect_finite(np.where(usable, 0.0, np.nan), asked, of=what, hint="other weights, or --precision float32")
         return found
 
     def _before(self) -> Ids:

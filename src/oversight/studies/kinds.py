@@ -13,6 +13,7 @@ import numpy as np
 from oversight.methods.method import OracleMethod, WeakData, mean_labels
 from oversight.models.batching import together
 from oversight.models.features import FeatureBank, extract, using
+from oversight.models.finite import expect_finite
 from oversight.models.student import Fitted, Student, Validation
 from oversight.models.told import Told
 from oversight.models.workbench import workbench, working_at
@@ -209,7 +210,11 @@ def _tests(env: Plan) -> dict[str, Rows]:
 
 
 def _predictions(fitted: Fitted, tests: Mapping[str, Rows], read: Sequence[Outcome], models: Models) -> Outcome:
-    arrays = {f"{name}.probs": np.ascontiguousarray(fitted.predict(rows)) for name, rows in tests.items()}
+    arrays: dict[str, Any] = {}
+    for name, rows in tests.items():
+        probs = np.ascontiguousarray(fitted.predict(rows))
+        expect_finite(probs, rows.ids, of=f"the student's predictions of {name}", hint="numbers from its method")
+        arrays[f"{name}.probs"] = probs
     return Outcome(arrays=arrays, record=_record(tests, fitted.choices, read, models))
 
 

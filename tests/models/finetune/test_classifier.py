@@ -857,7 +857,7 @@ def test_a_damaged_config_is_refused_in_one_line(families: dict[str, Path], tmp_
     assert str(error.value).startswith("odd: config.json cannot be loaded: ") and "\n" not in str(error.value)
 
 
-# The path of a GPU, and compiled blocks
+# The path of a GPU
 
 
 def test_the_fused_kernel_gives_what_plain_products_give(
@@ -873,20 +873,3 @@ def test_the_fused_kernel_gives_what_plain_products_give(
     plain = logits_of(classifier, rows)
     monkeypatch.setattr(ragged, "FUSED", {"cpu"})
     np.testing.assert_allclose(logits_of(classifier, rows), plain, rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("family", ["bert", "llama"])
-def test_compiled_blocks_give_the_same_logits_and_gradients(
-    family: str, families: dict[str, Path], make_classifier: Make, token_texts: TokenTexts, encoded_of: EncodedOf
-) -> None:
-    rows = encoded_of(token_texts(LENGTHS))
-    found: list[tuple[np.ndarray, dict[str, torch.Tensor]]] = []
-    for compiled in (False, True):
-        recipe = Full(machine=Machine(compile=compiled))
-        classifier = make_classifier(from_directory(families[family], name=family), recipe)
-        take_steps(classifier, rows, recipe, n=2)
-        found.append((logits_of(classifier, rows), weights_of(classifier)))
-    np.testing.assert_allclose(found[1][0], found[0][0], rtol=0, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -356,8 +357,22 @@ def _compile(network: Network) -> None:
     import torch
 
     leave_uncompiled()
+    _compile_for_this_processor()
     for block in network.blocks:
         block.forward = torch.compile(block.forward, dynamic=True)
+
+
+def _compile_for_this_processor() -> None:
+    """Keep compiled code of other processors out: the compiler's cache on disk does not tell them apart.
+
+    It keeps source code that steps by the vector width of the processor that generated it, and builds it for the one
+    that finds it. Where the width is smaller, half of every result stays unwritten; where it is larger, what lies
+    behind is overwritten.
+    """
+    width = f"for {importlib.import_module('torch._inductor.cpu_vec_isa').pick_vec_isa()}"
+    settings: Any = importlib.import_module("torch.compiler.config")
+    if not settings.cache_key_tag.endswith(width):
+        settings.cache_key_tag = f"{settings.cache_key_tag} {width}".strip()
 
 
 def _pool(states: Tensor, starts: Tensor, lengths: Tensor, pool: Pool) -> Tensor:

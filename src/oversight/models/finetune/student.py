@@ -24,6 +24,7 @@ from oversight.models.finetune.parallel import check as check_processes
 from oversight.models.finetune.recipe import FEWEST_TOKENS, Full, Lora, LpFt
 from oversight.models.finetune.size import check_memory, estimate_on, n_parameters, skeleton
 from oversight.models.finetune.state import State, drop
+from oversight.models.finite import expect_finite
 from oversight.models.probe import Probe
 from oversight.models.rows import answered, held_apart
 from oversight.models.student import Loss, Validation, cross_entropy
@@ -152,7 +153,18 @@ class FittedFineTuned:
     choices: Mapping[str, object]
 
     def predict(self, rows: Rows) -> Floats:
-        """(n, k) class probabilities."""
+        """(n, k) class probabilities.
+
+        Raises:
+            StepError: they are no numbers.
+        """
+        probs, name = self.raw(rows), self.classifier.network.backbone.name
+        what = f"{name}, fine-tuned at learning rate {self.choices['lr']}: its probabilities"
+        expect_finite(probs, rows.ids, of=what, hint="try a lower learning rate or a lower clip")
+        return probs
+
+    def raw(self, rows: Rows) -> Floats:
+        """(n, k) what the network gives, NaN where it gives no number."""
         with _threads(self.choices["threads"]):
             return self.classifier.probs(encode(self.classifier.network, rows))
 
@@ -265,7 +277,7 @@ class _Fits:
             return str(error)
         classifier.widen()
         found = FittedFineTuned(classifier=classifier, choices=record["choices"])
-        error = float(np.abs(found.predict(self.seen.rows) - arrays[KEPT_PROBS]).max())
+        error = float(np.abs(found.raw(self.seen.rows) - arrays[KEPT_PROBS]).max())
         same = record["environment"] == _environment(classifier)
         if not error <= (0 if same else CLOSE[classifier.network.precision]):  # NaN is not equal either
             return f"its weights give predictions that differ by {error:.1g} from those kept with them"
