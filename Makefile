@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo install check format test test-fast clean
+.PHONY: demo install check format test test-fast test-processors clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,15 @@ test: install
 
 test-fast: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not network and not slow and not gpu'
+
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
+SSE := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem
+
+# The whole suite three times: as the machine is, and as its libraries would work on two older processors.
+test-processors: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not network'
+	env $(AVX2) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not network'
+	env $(SSE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not network'
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache dist

@@ -75,7 +75,7 @@ def test_an_answer_becomes_probabilities_of_the_classes(
     task: Task, write: Callable[..., Path], answer: dict[str, Any], probs: list[float]
 ) -> None:
     path = write([{"text": task.rows.texts[0], **answer}])
-    assert answer_of(task, path, 0) == pytest.approx(probs, rel=1e-15)
+    assert answer_of(task, path, 0) == pytest.approx(probs, rel=1e-12)
 
 
 @pytest.mark.parametrize("key", ["text", "txt", "id"])
@@ -94,7 +94,7 @@ def test_several_people_are_averaged(task: Task, write: Callable[..., Path]) -> 
     """Votes 1, 1, 0 for the second class: 2 / 3."""
     text = task.rows.texts[0]
     path = write([{"text": text, "label": label} for label in ("good", "good", "bad")])
-    assert answer_of(task, path, 0) == pytest.approx([1 / 3, 2 / 3], rel=1e-15)
+    assert answer_of(task, path, 0) == pytest.approx([1 / 3, 2 / 3], rel=1e-12)
 
 
 @pytest.mark.parametrize("empty", [{"label": None}, {"label": ""}, {"prob": None}, {"probs": None}])
