@@ -524,3 +524,13 @@ def test_a_tokenizer_without_a_fast_version_is_named(families: Mapping[str, Path
     (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CanineTokenizer"}))
     with pytest.warns(RuntimeWarning, match="slow: CanineTokenizer has no fast version"):
         load_tokenizer(Checkpoint(name="slow", path=path))
+
+
+@pytest.mark.parametrize(("name", "value"), [("ATEN_CPU_CAPABILITY", "avx2"), ("ONEDNN_MAX_CPU_ISA", "AVX2")])
+def test_bfloat16_is_not_imitated_where_the_libraries_work_as_on_an_older_processor(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert resolve_precision("auto", "cpu") == "float32"
+    assert resolve_precision("bfloat16", "cpu") == "bfloat16"
+    assert resolve_precision("auto", "cuda") == "bfloat16"

@@ -12,6 +12,12 @@ from oversight.models.checkpoint import Checkpoint
 Pool = Literal["mean", "last", "cls"]
 POOLS: tuple[Pool, ...] = ("mean", "last", "cls")
 Precision = Literal["auto", "float32", "bfloat16"]
+
+OLDER_PROCESSORS = {
+    "ATEN_CPU_CAPABILITY": ("DEFAULT", "AVX2"),
+    "ONEDNN_MAX_CPU_ISA": ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"),
+}
+"""Settings under which the libraries work as on a processor without bfloat16, which they imitate, many times slower."""
 GPU_PLACES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 
 
@@ -139,11 +145,13 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_precision(precision: Precision, device: str) -> Literal["float32", "bfloat16"]:
-    """`auto` becomes bfloat16 where the processor multiplies it natively."""
+    """`auto` becomes bfloat16 where the processor multiplies it natively, and the libraries are not told otherwise."""
     if precision != "auto":
         return precision
     if device != "cpu":
         return "bfloat16"
+    if any(os.environ.get(name, "").upper() in older for name, older in OLDER_PROCESSORS.items()):
+        return "float32"
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             flags = next((line for line in file if line.startswith("flags")), "")
