@@ -14,6 +14,7 @@ LIKELY = 0.5
 Cell = Mapping[str, Any]
 README, STATISTICS = "README.md", "docs/statistics.md"
 COVERAGE, COMPARISONS, FAULTS = "coverage.json", "coverage_compare.json", "faults.json"
+CALIBRATION = "coverage_ece.json"
 
 
 def cells(kept: Any, **wanted: Any) -> list[Cell]:
@@ -300,7 +301,28 @@ OF_FAULTS = [
     ),
 ]
 
-CLAIMS = [*OF_COVERAGE, *OF_COMPARISONS, *OF_FAULTS]
+OF_CALIBRATION = [
+    Claim(
+        STATISTICS,
+        "Of {} cells of {} replicates {} fall short of {} (upper 99 % limit below it); the lowest covers {} "
+        "(standard error {}), and {} of {} intervals lay beside their own value. Calibrated models are covered in {} "
+        "or more",
+        CALIBRATION,
+        lambda kept: [
+            len(kept["cells"]),
+            kept["replicates"],
+            sum(one["falls_short"] for one in kept["cells"]),
+            kept["bar"],
+            kept["cells"][0]["coverage"],
+            kept["cells"][0]["standard_error"],
+            sum(one["value_outside"] for one in kept["cells"]),
+            len(kept["cells"]) * kept["replicates"],
+            min(one["coverage"] for one in kept["cells"] if one["world"] in ("exact", "calibrated")),
+        ],
+    ),
+]
+
+CLAIMS = [*OF_COVERAGE, *OF_COMPARISONS, *OF_CALIBRATION, *OF_FAULTS]
 
 # Parts of pages in which every decimal and every percentage must be claimed above, and words whose numbers are no
 # results there.

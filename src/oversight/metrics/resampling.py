@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from oversight.errors import InputError
 from oversight.metrics.checks import Floats, Ints, check_range, check_scored, check_seeds, group_index
-from oversight.metrics.scores import N_BINS, Metric, positive_classes, ranking
-from oversight.ties import right_shares
+from oversight.metrics.scores import Metric, positive_classes, ranking
 
 Kernel = Callable[[Floats], Floats]
 """Weights (n, b), one column per resample -> the weighted score (b,)."""
@@ -28,8 +28,8 @@ def replicates(
     role shared by several studies can be kept.
 
     Args:
-        metric: linear ones are resampled through their row scores (balanced accuracy: linearised); auroc and ece have
-            fast kernels; any other is called once per resample.
+        metric: linear ones are resampled through their row scores (balanced accuracy: linearised); auroc has a fast
+            kernel; any other but ece is called once per resample.
         probs: (s, n, k), the probabilities of every seed on the same rows.
         labels: (n,) true classes.
         groups: (n,) any values; rows with the same one stay together.
@@ -38,7 +38,12 @@ def replicates(
 
     Returns:
         (B, s) float64; NaN where the score is undefined in a resample.
+
+    Raises:
+        InputError: ece, which resamples bias: their noise is added to that of the rows.
     """
+    if metric.name == "ece":
+        raise InputError("metric: found ece, expected one that can be resampled; see `calibration_error`")
     stacked = check_seeds("probs", probs)
     check_range("n_resamples", n_resamples, 1, float("inf"))
     index, n_groups = group_index(groups, stacked.shape[1])
@@ -79,8 +84,6 @@ def _kernel(metric: Metric, probs: Floats, labels: npt.ArrayLike) -> Kernel:
         return _mean_kernel(metric.row_scores(probs, truth))
     if metric.name == "auroc":
         return _auroc_kernel(probs, truth)
-    if metric.name == "ece":
-        return _ece_kernel(probs, truth)
     return _repeating_kernel(metric, probs, truth)
 
 
@@ -122,30 +125,6 @@ def _area_kernel(scores: Floats, positive: npt.NDArray[np.bool_]) -> Kernel:
         under = (heights[below] + heights[up_to]) / 2 if tied else heights[below]
         with np.errstate(invalid="ignore"):
             return np.einsum("ib,ib->b", mine, under) / (mine.sum(axis=0) * heights[-1])
-
-    return score
-
-
-def _ece_kernel(probs: Floats, labels: Ints) -> Kernel:
-    confidence = probs.max(axis=1)
-    order = np.argsort(confidence, kind="stable")
-    ordered = confidence[order]
-    excess = (ordered - right_shares(probs, labels)[order])[:, None]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    ties = len(starts) < len(ordered)
-
-    def score(weights: Floats) -> Floats:
-        b = weights.shape[1]
-        mass = weights[order]
-        lifted = mass * excess
-        if ties:
-            mass, lifted = np.add.reduceat(mass, starts, axis=0), np.add.reduceat(lifted, starts, axis=0)
-        above = np.cumsum(mass, axis=0)
-        total = above[-1]
-        bins = (N_BINS * (2 * above - mass) / (2 * total)).astype(np.int64)
-        cells = np.minimum(bins, N_BINS - 1) * b + np.arange(b)
-        sums = np.bincount(cells.ravel(), weights=lifted.ravel(), minlength=N_BINS * b)
-        return np.abs(sums.reshape(N_BINS, b)).sum(axis=0) / total
 
     return score
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from oversight.metrics.calibration import ece
 from oversight.metrics.checks import Floats, Ints, check_scored
 from oversight.ties import right_shares
 
 Score = Callable[[npt.ArrayLike, npt.ArrayLike], float]
 RowScores = Callable[[npt.ArrayLike, npt.ArrayLike], Floats]
 
-N_BINS = 15
 SMALLEST_PROB = 1e-12
 
 
@@ -71,22 +71,6 @@ def nll(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 def brier(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Mean over rows of sum_c (p_c - 1[label = c])^2, in [0, 2]; for k = 2 this is 2 (p_1 - label)^2."""
     return float(_brier_rows(probs, labels).mean())
-
-
-def ece(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Expected calibration error of the chosen class, 15 bins of equal mass, in [0, 1].
-
-    sum_bins |sum_{i in bin} (confidence_i - correct_i)| / n, with confidence = max_c p_c and correct as for `accuracy`.
-    Rows of equal confidence stay together: they take the bin floor(15 m / n) of the middle m of their ranks, so the
-    result does not depend on row order, and constant confidences make one bin. Biased upwards when n is small.
-    """
-    probs, labels = check_scored(probs, labels)
-    confidence = probs.max(axis=1)
-    _, block, counts = np.unique(confidence, return_inverse=True, return_counts=True)
-    above = np.cumsum(counts)
-    bins = N_BINS * (2 * above - counts) // (2 * len(labels))
-    excess = np.bincount(bins[block], weights=confidence - right_shares(probs, labels), minlength=N_BINS)
-    return float(np.abs(excess).sum() / len(labels))
 
 
 def oriented(metric: Metric, values: Floats) -> Floats:

@@ -59,6 +59,8 @@ class Study:
         warnings: what a reader must know before believing the numbers.
         keys: by role and seed, where the store keeps the predictions.
         ties: by role and seed, test rows on which classes tie, so that they share the choice.
+        leak: the supervisor's accuracy on `transfer` and `test` rows and uncorrected `p` of their being equal; None =
+            not tested.
         theory: misfit as a prediction of the gain beside the gain; None where truth was planted or seen.
         no_theory: why there is none.
     """
@@ -85,6 +87,7 @@ class Study:
     keys: Mapping[str, Sequence[str]]
     weak_train: str = "probe"
     ties: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
+    leak: Mapping[str, float] | None = None
     theory: Theory | None = None
     no_theory: str | None = None
 
@@ -112,6 +115,7 @@ class Study:
             "theory": None if self.theory is None else self.theory.as_json(),
             "no_theory": self.no_theory,
             "ties": self.ties,
+            "leak": self.leak,
             "choices": self.choices,
             "warnings": list(self.warnings),
             "keys": self.keys,

@@ -19,6 +19,7 @@ from oversight.runs.workshop import outcome_of
 from oversight.studies.budget import Available, Mix, only_supervisor
 from oversight.studies.compare import row_scores
 from oversight.studies.families import short_name
+from oversight.studies.leaks import with_suspicions
 from oversight.studies.stored import stored_rows, study_of
 from oversight.studies.sweep import Swept
 from oversight.supervision.supervisor import Trained
@@ -79,7 +80,9 @@ def budget_curve(
     counts = [np.mean([pool.counts(mix) for pool in available], axis=0).tolist() for mix in scores.mixes]
     costs = [prices.cost(*count) for count in counts]
     front = frontier(costs, scores.values.tolist())
-    cells = [_cell(scores, i, counts[i], costs[i], on_frontier=i in front) for i in range(len(costs))]
+    told = (text for study in scores.studies for text in study.warnings)
+    shown = sum(len(_compared(scores.mixes, i)) for i in range(len(costs)))
+    cells = [_cell(scores, i, counts[i], costs[i], shown, on_frontier=i in front) for i in range(len(costs))]
     return BudgetCurve(
         **{name: getattr(naive, name) for name in ("weak_model", "strong_model", "train", "weak_train")},
         **{name: getattr(naive, name) for name in ("metric", "n_test", "n_groups", "seeds", "gap")},
@@ -93,8 +96,8 @@ def budget_curve(
         unpriced=_unpriced(swept, available, prices),
         left_out=left_out,
         unfinished=unfinished,
-        correction=_correction(len(cells)),
-        warnings=(*dict.fromkeys(text for study in scores.studies for text in study.warnings), *_few_seeds(scores)),
+        correction=_correction(shown, len(cells)),
+        warnings=(*dict.fromkeys(told), *_few_seeds(scores, shown)),
         about=swept.result.about,
     )
 
@@ -113,7 +116,7 @@ def _scores(swept: Swept, store: Store, finished: Sequence[bool], mixes: Sequenc
     index = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)[1]
     return Scores(
         mixes=tuple(mix for mix, there in zip(mixes, finished, strict=True) if there),
-        studies=tuple(studies),
+        studies=with_suspicions(studies),
         combined=combine([moments(np.stack(right, axis=1), index)], [studies[0].task]),
     )
 
@@ -128,9 +131,17 @@ def _unfinished(swept: Swept, store: Store, mixes: Sequence[Mix]) -> dict[str, s
     return found
 
 
-def _cell(scores: Scores, i: int, counts: Sequence[float], cost: float, *, on_frontier: bool) -> BudgetCell:
-    mix, study, n = scores.mixes[i], scores.studies[i], len(scores.mixes)
-    alone = [j for j, other in enumerate(scores.mixes) if (other.n_true, other.n_weak) == (mix.n_true, 0) and j != i]
+def _compared(mixes: Sequence[Mix], i: int) -> dict[str, int]:
+    """With which cells one is compared: the naive one, and the one that has its true labels alone."""
+    mix = mixes[i]
+    alone = [j for j, other in enumerate(mixes) if (other.n_true, other.n_weak) == (mix.n_true, 0) and j != i]
+    with_true = {"over_true": alone[0]} if alone and mix.n_true != 0 else {}
+    return ({} if mix.is_naive else {"over_weak": 0}) | with_true
+
+
+def _cell(scores: Scores, i: int, counts: Sequence[float], cost: float, shown: int, *, on_frontier: bool) -> BudgetCell:
+    mix, study = scores.mixes[i], scores.studies[i]
+    over = {name: scores.minus(i, j, n_comparisons=shown) for name, j in _compared(scores.mixes, i).items()}
     return BudgetCell(
         name=mix.name,
         n_true=counts[0],
@@ -139,8 +150,8 @@ def _cell(scores: Scores, i: int, counts: Sequence[float], cost: float, *, on_fr
         cost=cost,
         student=study.score("student"),
         pgr=study.pgr,
-        over_weak=None if mix.is_naive else scores.minus(i, 0, n_comparisons=n),
-        over_true=scores.minus(i, alone[0], n_comparisons=n) if alone and mix.n_true != 0 else None,
+        over_weak=over.get("over_weak"),
+        over_true=over.get("over_true"),
         on_frontier=on_frontier,
         key=study.keys["score"][0],
     )
@@ -167,20 +178,20 @@ def _unpriced(swept: Swept, available: Sequence[Available], prices: Prices) -> t
     return tuple(found)
 
 
-def _few_seeds(scores: Scores) -> tuple[str, ...]:
+def _few_seeds(scores: Scores, n: int) -> tuple[str, ...]:
     """How wide the seed part of a difference is, where seeds are few."""
-    n_seeds, n = scores.combined.total.n_seeds, len(scores.mixes)
+    n_seeds = scores.combined.total.n_seeds
     if not 1 < n_seeds < ENOUGH_SEEDS:
         return ()
     width = float(stdtrit(n_seeds - 1, 1 - (1 - LEVEL) / (2 * n)))
     return (
-        f"{n_seeds} seeds: the seed part of a difference over {n} cells reaches {width:.1f} standard errors to each "
+        f"{n_seeds} seeds: the seed part of one of {n} differences reaches {width:.1f} standard errors to each "
         f"side; {ENOUGH_SEEDS} seeds or more, or fewer cells, show more",
     )
 
 
-def _correction(n_cells: int) -> str:
+def _correction(n_shown: int, n_cells: int) -> str:
     return (
-        f"95 %, differences simultaneous over {n_cells} cells, steps of the frontier over all "
+        f"95 %, differences simultaneous over all {n_shown} that are shown, steps of the frontier over all "
         f"{n_cells * (n_cells - 1) // 2} pairs (Bonferroni)"
     )

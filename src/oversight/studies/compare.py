@@ -28,6 +28,7 @@ from oversight.runs.store import DirectoryStore, Store
 from oversight.runs.workshop import outcome_of
 from oversight.studies.baselines import ABOUT
 from oversight.studies.families import short_name, short_names
+from oversight.studies.leaks import with_suspicions
 from oversight.studies.stored import stored_rows, study_of
 from oversight.studies.sweep import Swept
 from oversight.studies.tuning import Seen, Tuning, exploratory
@@ -73,10 +74,12 @@ def leaderboard(
         return None
     ranked = [name for name in names if name not in unfinished]
     called = short_names(tasks)
-    boards = {
-        called[task]: _board(called[task], {name: by_method[name][task] for name in ranked}, swept, store)
-        for task in tasks
-    }
+    boards = _suspected(
+        {
+            called[task]: _board(called[task], {name: by_method[name][task] for name in ranked}, swept, store)
+            for task in tasks
+        }
+    )
     families = {called[task]: family for task, family in families.items()}
     total = combine([board.moments(ranked) for board in boards.values()], list(families.values()))
     settings = {shown[name]: one for name, one in tuning.settings.items()}
@@ -150,6 +153,14 @@ def _why(swept: Swept, method: str) -> str:
             if step.key in swept.summary.failed:
                 return f"{short_name(one.setup.task.name)}: {swept.summary.failed[step.key]}"
     return "a step that it needs failed"
+
+
+def _suspected(boards: Mapping[str, _Board]) -> dict[str, _Board]:
+    """The boards, their studies warned of leaks by all supervisors of all tasks together."""
+    told = iter(with_suspicions([study for board in boards.values() for study in board.studies.values()]))
+    return {
+        task: replace(board, studies={name: next(told) for name in board.studies}) for task, board in boards.items()
+    }
 
 
 def _board(task: str, scored: Mapping[str, Scored], swept: Swept, store: Store) -> _Board:

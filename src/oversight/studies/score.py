@@ -13,13 +13,13 @@ from typing import Any, cast
 import numpy as np
 
 from oversight.metrics.agreement import agreement
+from oversight.metrics.calibration_interval import calibration_error, calibration_recovered
 from oversight.metrics.intervals import (
     Estimate,
     Sample,
     linear_interval,
     moments,
     percentile_interval,
-    squared_widths,
     with_seed_part,
 )
 from oversight.metrics.pgr import Recovered, recovered, recovered_from_replicates
@@ -30,11 +30,12 @@ from oversight.models.threads import one_thread
 from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
 from oversight.studies.artefacts import prompt_warnings, too_good
+from oversight.studies.leaks import Part, transfer_against_test
 from oversight.studies.plan import Plan, Scoring, check_join
 from oversight.studies.training import training_warnings
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Rows, Task
-from oversight.ties import right_shares, ties
+from oversight.ties import TIE, choice_shares, right_shares, ties
 
 N_RESAMPLES = 1000
 RESAMPLING_SEED = 0
@@ -43,6 +44,8 @@ FEWEST_ROWS = 20
 SHOWN = ("accuracy", "auroc", "nll", "brier", "ece")
 FEW_ROWS = "fewer than 20 rows"
 SOLVED = 1e-6
+NEARLY_ALL = 0.98
+OF_CHOICES = ("accuracy", "balanced_accuracy")
 WORDS = {"weak": "supervisor", "student": "student", "ceiling": "ceiling"}
 
 
@@ -72,8 +75,9 @@ def score_study(
     runs = by_seed(outcomes, scoring)
     predicted = predictions(env, scoring, runs)
     record = score_predictions(predicted, metric=scoring.metric)
-    leaks = [*_leak(env, scoring, runs), *_artefacts(env)] if scoring.test == "test" else []
-    record["warnings"] = [*record["warnings"], *leaks, *_truncated(outcomes), *_unsolved(outcomes)]
+    told = _artefacts(env) if scoring.test == "test" else []
+    record["leak"] = _leak(env, scoring, runs) if scoring.test == "test" else None
+    record["warnings"] = [*record["warnings"], *told, *_truncated(outcomes), *_unsolved(outcomes)]
     record["warnings"] += training_warnings(runs)
     record["choices"] = {
         "weak": [dict(one.record["choices"]) for labels, _, _ in runs for one in labels],
@@ -131,6 +135,10 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
         warnings.append(f"a class holds {shares.max():.0%} of the test rows: gap and PGR are in balanced accuracy")
     chosen = METRICS[metric or "accuracy"]
     found = _recovered(predicted, chosen)
+    never = [WORDS[role] for role in ("weak", "ceiling") if not _varies(predicted.probs[role], chosen)]
+    if never:
+        found = dataclasses.replace(found, pgr=_sample(predicted).undefined(f"the {never[0]} never varies"))
+    warnings += _one_class(predicted, shares)
     shown = dict.fromkeys((chosen.name, *SHOWN))
     scores = {role: {name: _role_score(predicted, role, METRICS[name]) for name in shown} for role in predicted.probs}
     agreed = agreement(predicted.probs["student"], predicted.probs["weak"], predicted.truth, predicted.groups)
@@ -158,6 +166,33 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
     }
 
 
+def _varies(probs: Floats, metric: Metric) -> bool:
+    """Whether a role tells any two test rows apart, in any seed: by its choice where that is what the metric sees."""
+    seen = choice_shares(probs) if metric.name in OF_CHOICES else probs
+    return bool((np.ptp(seen, axis=1) > TIE).any())
+
+
+def _one_class(predicted: Predicted, shares: Floats) -> list[str]:
+    """Roles that give nearly all rows one class, more than half the way from that of the commonest class to all."""
+    lines: list[str] = []
+    often = max(NEARLY_ALL, (1 + float(shares.max())) / 2)
+    for role, probs in predicted.probs.items():
+        largest = choice_shares(probs).mean(axis=1).max(axis=1)
+        n = int((largest >= often).sum())
+        if n:
+            seeds = f" in {n} of {len(largest)} seeds" if len(largest) > 1 else ""
+            lines.append(
+                f"the {WORDS[role]} gives {largest[largest >= often].min():.1%} or more of the test rows one class"
+                f"{seeds}: it takes the most probable class, however rare another is (the commonest holds "
+                f"{shares.max():.0%}); whether its probabilities rank the rows is told by auroc (--metric auroc)"
+            )
+    return lines
+
+
+def _sample(predicted: Predicted) -> Sample:
+    return Sample(len(predicted.truth), int(predicted.groups.max()) + 1, len(predicted.probs["weak"]))
+
+
 def _tied(counted: Mapping[str, Ints], n: int) -> list[str]:
     """How many choices are shared because classes are equally probable."""
     lines: list[str] = []
@@ -178,6 +213,8 @@ def _recovered(predicted: Predicted, metric: Metric) -> Recovered:
         return recovered(
             np.stack([_row_scores(metric, probs, predicted.truth) for probs in roles], axis=1), predicted.groups
         )
+    if metric.name == "ece":
+        return calibration_recovered(roles, predicted.truth, predicted.groups)
     draws = np.stack([_replicates(metric, probs, predicted) for probs in roles])
     values = np.stack([values_per_seed(metric, probs, predicted.truth) for probs in roles])
     return recovered_from_replicates(
@@ -199,6 +236,8 @@ def _role_score(predicted: Predicted, role: str, metric: Metric) -> Estimate:
     if metric.linear:
         scores = oriented(metric, _row_scores(metric, probs, predicted.truth))
         return linear_interval(moments(scores[:, None, :], predicted.groups), [1.0])
+    if metric.name == "ece":
+        return calibration_error(probs, predicted.truth, predicted.groups)
     values = values_per_seed(metric, probs, predicted.truth)
     spread = with_seed_part(_replicates(metric, probs, predicted), values, seed=RESAMPLING_SEED)
     return percentile_interval(float(values.mean()), spread, sample)
@@ -271,32 +310,20 @@ def _unsolved(outcomes: Sequence[Outcome]) -> list[str]:
     return [f"{n} of {len(outcomes)} fits did not converge (gradient above {SOLVED:g})"] if n else []
 
 
-def _leak(env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], Outcome, Outcome]]) -> list[str]:
-    """Whether the supervisor is right on transfer and test rows equally often, as far as the intervals tell."""
+def _leak(
+    env: Plan, scoring: Scoring, runs: Sequence[tuple[Sequence[Outcome], Outcome, Outcome]]
+) -> dict[str, float] | None:
+    """Whether the supervisor is right on transfer and test rows equally often; see `leaks.transfer_against_test`."""
     test = env.test_rows("test")
-    inside, outside, variance = [], [], 0.0
-    for seed, (labels, _, _) in zip(scoring.seeds, runs, strict=True):
-        transfer = env.parts(seed)["transfer"]
-        on_transfer, own = _right(labels, "transfer", transfer, env.task)
-        on_test, other = _right(labels, "test", test, env.task)
-        if on_transfer is None or on_test is None:
-            return []
-        inside.append(on_transfer)
-        outside.append(on_test)
-        variance += (own + other) / len(runs)
-    difference = float(np.mean(inside) - np.mean(outside))
-    if not abs(difference) > math.sqrt(variance):  # a single group has no width: NaN says nothing either
-        return []
-    found = (
-        f"the supervisor is right on {np.mean(inside):.3f} of the transfer rows "
-        f"but on {np.mean(outside):.3f} of the test rows"
+    return transfer_against_test(
+        [
+            (
+                _right(labels, "transfer", env.parts(seed)["transfer"], env.task),
+                _right(labels, "test", test, env.task),
+            )
+            for seed, (labels, _, _) in zip(scoring.seeds, runs, strict=True)
+        ]
     )
-    why = (
-        "the halves leak (near-duplicates, or a group that was not named)"
-        if difference > 0
-        else "the test rows are drawn differently, or the halves differ"
-    )
-    return [f"{found}, more than the intervals allow: {why}"]
 
 
 def _artefacts(env: Plan) -> list[str]:
@@ -304,15 +331,10 @@ def _artefacts(env: Plan) -> list[str]:
     return env.once(("artefacts",), None, lambda: prompt_warnings(env.task, env.split(Seed.of(0))))
 
 
-def _right(labels: Sequence[Outcome], part: str, rows: Rows, task: Task) -> tuple[float | None, float]:
-    """Accuracy of the mean supervisor on a part, and its squared 95 % half width from the rows' groups."""
+def _right(labels: Sequence[Outcome], part: str, rows: Rows, task: Task) -> Part:
+    """How far the mean supervisor is right on the rows of a part, which of them are answered, and their groups."""
     answered = np.logical_and.reduce([np.asarray(one.arrays[f"{part}.answered"]) for one in labels])
-    if answered.sum() < FEWEST_ROWS:
-        return None, 0.0
-    probs = mean_supervisor(labels, part, rows)
-    right = right_shares(probs, task.truth(rows))[answered]
-    m = moments(right[None, None, :], rows.group_numbers()[answered])
-    return float(right.mean()), float(squared_widths(m)[0, 0, 0])
+    return right_shares(mean_supervisor(labels, part, rows), task.truth(rows)), answered, rows.groups
 
 
 def to_json(estimate: Estimate) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from oversight.metrics.theory import Theory
 from oversight.reports.result import Result, Study, TestRows
 from oversight.runs.kept import Kept
 from oversight.runs.store import DirectoryStore, Outcome, Store
+from oversight.studies.leaks import with_suspicions
 from oversight.studies.rows import joined
 from oversight.studies.score import from_json
 from oversight.tasks.task import Floats
@@ -42,6 +43,7 @@ def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
         warnings=tuple(dict.fromkeys((*names["warnings"], *record["warnings"]))),
         keys=names["keys"],
         ties=record.get("ties", {}),
+        leak=record.get("leak"),
         theory=theory_of(names, record),
         no_theory=why_no_theory(names) or (None if "theory" in record else NOT_KEPT),
     )
@@ -78,7 +80,7 @@ def stored_result(store: DirectoryStore, kept: Sequence[Kept]) -> tuple[Result, 
             unfinished += 1
     about = dict(kept[-1].about) if kept else {}
     return Result(
-        studies=tuple(found.values()), about=about, rows_of=lambda study: stored_rows(store, study)
+        studies=with_suspicions(tuple(found.values())), about=about, rows_of=lambda study: stored_rows(store, study)
     ), unfinished
 
 

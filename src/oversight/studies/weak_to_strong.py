@@ -23,6 +23,7 @@ from oversight.runs.store import DirectoryStore, MemoryStore, Store
 from oversight.runs.workshop import outcome_of
 from oversight.studies.baselines import Baseline, baselines
 from oversight.studies.kinds import KINDS
+from oversight.studies.leaks import with_suspicions
 from oversight.studies.plan import Plan
 from oversight.studies.shelf import fits_kept_in
 from oversight.studies.stored import MADE_FROM_TRUTH, stored_rows, study_of
@@ -171,19 +172,20 @@ class Campaign:
             StoreError: one is damaged and cannot be removed.
         """
         studies: list[Study] = []
-        by_study: dict[int, Scored] = {}
+        by_key: dict[str, Scored] = {}
         for one in self.scored:
             outcome = outcome_of(store, one.step.key)
             if outcome is not None:
                 studies.append(study_of(one.names, outcome.record))
-                by_study[id(studies[-1])] = one
+                by_key[one.step.key] = one
 
         def rows_of(study: Study) -> TestRows:
-            behind = replace(self.graph, goals=by_study[id(study)].step.inputs, beside=())
+            behind = replace(self.graph, goals=by_key[study.keys["score"][0]].step.inputs, beside=())
             run_graph(behind, store=store)  # what was damaged since is made again
             return stored_rows(store, study)
 
-        return Result(studies=tuple(studies), about=about or {}, rows_of=rows_of), len(self.scored) - len(studies)
+        found = Result(studies=with_suspicions(studies), about=about or {}, rows_of=rows_of)
+        return found, len(self.scored) - len(studies)
 
 
 def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
