@@ -16,6 +16,7 @@ from oversight.methods.losses import Confidence
 from oversight.methods.method import WithLoss
 from oversight.models.backbone import Backbone
 from oversight.models.student import Fitted, Loss, Student
+from oversight.reports.result import Study
 from oversight.runs.drive import Stop
 from oversight.runs.failures import failures
 from oversight.runs.kept import all_kept
@@ -96,12 +97,18 @@ def test_a_sweep_gives_what_its_studies_give_one_by_one(task: Task, reader: Any,
     assert (together.unfinished, together.summary.failed, together.summary.skipped) == (0, {}, {})
 
 
+def _own(study: Study) -> dict[str, Any]:
+    """All that a study says but for suspicions of leaks, which depend on how many supervisors were tested together."""
+    told = study.as_json()
+    return {**told, "warnings": [line for line in told["warnings"] if "more than chance makes likely" not in line]}
+
+
 def test_a_sweep_over_tasks_keeps_them_apart(task: Task, reader: Any, make_task: Any) -> None:
     other = make_task(9, n=300, signal=1.2)
     setups = [Setup(task=one, arms=arms(reader, (reader(8),)), seeds=seeds_of(2)) for one in (task, other)]
     found = swept(plan_studies(setups), MemoryStore()).result.studies
     alone = [study for one in setups for study in run_study(one).studies]
-    assert [study.as_json() for study in found] == [study.as_json() for study in alone]
+    assert [_own(study) for study in found] == [_own(study) for study in alone]
 
 
 def test_every_prediction_of_a_sweep_can_be_read(task: Task, reader: Any, store: DirectoryStore) -> None:
