@@ -26,7 +26,9 @@ FULL = (
 
 # Parameters with their defaults; those after * are given by name.
 CALLS: dict[str, str] = {
-    "load_task": "spec, *, columns=FIND, strict=False, n_train=None, n_test=None",
+    "load_task": (
+        "spec, *, columns=FIND, strict=False, n_train=None, n_test=None, near_duplicates=None, near_duplicates_at=0.7"
+    ),
     "load_student": "spec, options=AS_IS",
     "weak_to_strong": "task, *, weak, strong, method='naive', seeds=5, store=None, progress=None, **options",
     "split_task": "task, *, seed",

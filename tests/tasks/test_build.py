@@ -16,6 +16,7 @@ from oversight.errors import InputError
 from oversight.tasks.build import build_task, without_overlap
 from oversight.tasks.columns import Columns, normalised
 from oversight.tasks.files import load_files
+from oversight.tasks.joining import IGNORED
 from oversight.tasks.records import Records
 from oversight.tasks.task import Task, content_id
 
@@ -25,7 +26,7 @@ Row = dict[str, Any]
 
 
 def make(train: Sequence[Row], test: Sequence[Row] | None = None, *, strict: bool = False, **columns: str) -> Task:
-    """A task of records in memory."""
+    """A task of records in memory; near-duplicates, which numbered texts are, are ignored."""
 
     def records(name: str, rows: Sequence[Row]) -> Records:
         return Records(file=name, fields=[dict(row) for row in rows], numbers=list(range(1, len(rows) + 1)))
@@ -37,6 +38,7 @@ def make(train: Sequence[Row], test: Sequence[Row] | None = None, *, strict: boo
         columns=Columns(**columns),
         strict=strict,
         source="memory",
+        near=IGNORED,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from oversight.tasks.columns import Columns
 from oversight.tasks.files import load_files
+from oversight.tasks.joining import IGNORED
 
 Write = Callable[..., Path]
 Complaint = Callable[..., str]
@@ -30,7 +31,7 @@ def test_a_directory_has_a_given_test(write: Write) -> None:
     write("d/train.jsonl", numbered(0, 30))
     folder = write("d/test.csv.gz", numbered(30, 40)).parent
     write("d/README.md", "x")
-    task = load_files(str(folder))
+    task = load_files(str(folder), near=IGNORED)
     assert task.is_test is not None
     assert task.is_test.tolist() == [False] * 30 + [True] * 10
     assert (task.name, task.source, task.version, task.warnings) == (str(folder), str(folder), "", ())
@@ -112,16 +113,16 @@ def test_real_sets_load(name: str) -> None:
 
 def test_real_groups(name: str = "boolq") -> None:
     path = real(name)
-    (warning,) = load_files(path).warnings
+    (warning,) = load_files(path, near=IGNORED).warnings
     assert warning == "no group column named; candidates: meta.title (2090 values)"
-    task = load_files(path, columns=Columns(group="meta.title"))
+    task = load_files(path, columns=Columns(group="meta.title"), near=IGNORED)
     assert task.grouped and task.warnings == ()
     assert len(set(task.rows.groups)) == 2090
 
 
 def test_real_overlap_is_dropped_or_refused(complaint: Complaint) -> None:
     path = real("cola")
-    task = load_files(path)
+    task = load_files(path, near=IGNORED)
     assert len(task) == 5056 + 648 - 6
     assert task.warnings[0].startswith("6 of 648 test rows also stand in train: 6 rows dropped from train (rows 1124, ")
     assert complaint(path, strict=True).endswith("), expected none (--strict)")

@@ -17,6 +17,7 @@ from oversight.errors import InputError
 from oversight.tasks import hub
 from oversight.tasks.columns import Columns
 from oversight.tasks.files import load_files
+from oversight.tasks.joining import IGNORED
 
 Write = Callable[..., Path]
 
@@ -73,16 +74,17 @@ def test_addresses_that_are_none(spec: str) -> None:
 
 def test_train_and_test(repository: Callable[..., str], write: Write, capfd: pytest.CaptureFixture[str]) -> None:
     spec = repository(train=(0, 30), test=(30, 40), validation=(40, 50))
-    task = hub.load_hub(spec, columns=Columns(group="meta.title"))
+    task = hub.load_hub(spec, columns=Columns(group="meta.title"), near=IGNORED)
     assert capfd.readouterr().out == ""
     write("d/train.jsonl", numbered(0, 30))
-    same = load_files(write("d/test.jsonl", numbered(30, 40)).parent, columns=Columns(group="meta.title"))
+    same = load_files(write("d/test.jsonl", numbered(30, 40)).parent, columns=Columns(group="meta.title"), near=IGNORED)
     assert task.fingerprint == same.fingerprint
     assert (task.name, task.source, task.version, task.warnings) == (spec, spec, "", ())
 
 
 def test_validation_stands_in_for_the_test(repository: Callable[..., str]) -> None:
-    task = hub.load_hub(repository(train=(0, 30), validation=(30, 40)), columns=Columns(group="meta.title"))
+    spec = repository(train=(0, 30), validation=(30, 40))
+    task = hub.load_hub(spec, columns=Columns(group="meta.title"), near=IGNORED)
     assert task.is_test is not None and task.is_test.sum() == 10
     assert task.warnings == ("no split test: the split validation is the test",)
 

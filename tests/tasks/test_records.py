@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oversight.tasks.files import load_files
+from oversight.tasks.joining import IGNORED
 from oversight.tasks.records import READERS, read_records, shown
 
 Write = Callable[..., Path]
@@ -266,5 +267,5 @@ def test_a_hundred_thousand_lines_in_two_seconds(write: Write) -> None:
     rows = [{"text": text, "label": i % 2, "meta": {"k": i % 7}} for i, text in enumerate(texts)]
     path = write("big.jsonl", rows)
     start = time.process_time()
-    assert len(load_files(path)) == 100_000
+    assert len(load_files(path, near=IGNORED)) == 100_000
     assert time.process_time() - start < 4, "1 to 2 s of one core; twice that where others work"

@@ -83,6 +83,8 @@ def budget(
     group: o.Group = None,
     n_train: o.MostTrain = None,
     n_test: o.MostTest = None,
+    near_duplicates: o.NearDuplicates = None,
+    near_duplicates_at: o.NearDuplicatesAt = 0.7,
     max_tokens: o.MaxTokens = 256,
     device: o.Device = "auto",
     workers: o.Workers = 1,
@@ -114,7 +116,10 @@ def budget(
         train=trains_of_networks(train, weak_train, strong_train, weak=weak, strong=strong),
         seeds=seeds,
         settings=_settings(settings or []),
-        options={"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
+        options={
+            **{"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
+            **o.near_duplicates(near_duplicates, near_duplicates_at),
+        },
         columns={"": campaigns.columns(text=text, label=label, group=group)},
     )
     wanted = Wanted(

@@ -41,6 +41,8 @@ def compare(
     group: by_task.GroupByTask = None,
     n_train: o.MostTrain = None,
     n_test: o.MostTest = None,
+    near_duplicates: o.NearDuplicates = None,
+    near_duplicates_at: o.NearDuplicatesAt = 0.7,
     max_tokens: o.MaxTokens = 256,
     device: o.Device = "auto",
     workers: o.Workers = 1,
@@ -73,7 +75,10 @@ def compare(
         development=tuple(dev or []),
         trials=trials,
         families=by_task.families(family or []),
-        options={"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
+        options={
+            **{"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
+            **o.near_duplicates(near_duplicates, near_duplicates_at),
+        },
         columns=by_task.columns_by_task(text=text, label=label, group=group),
     )
     comparison = load_comparison(asked)

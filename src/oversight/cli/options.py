@@ -93,6 +93,19 @@ MostTrain = Annotated[int | None, typer.Option("--n-train", help="Most rows outs
 MostTest = Annotated[int | None, typer.Option("--n-test", help="Most rows of the test set.")]
 Version = Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)]
 Strict = Annotated[bool, typer.Option("--strict", help="Rows in both train and test are an error.")]
+NearDuplicates = Annotated[
+    str | None,
+    typer.Option(
+        "--near-duplicates",
+        metavar="join|warn|ignore",
+        help="What is done about rows whose texts resemble each other. Default: join them into groups (above 200,000 "
+        "rows they are not searched).",
+    ),
+]
+NearDuplicatesAt = Annotated[
+    float,
+    typer.Option("--near-duplicates-at", metavar="X", help="Jaccard similarity of 3-grams from which on they do."),
+]
 WeakPenalty = Annotated[
     str | None,
     typer.Option("--weak-penalty", metavar="X[,X...]", help="L2 penalties of the supervisor's probe to choose from."),
@@ -299,6 +312,20 @@ OnlyMethod = Annotated[list[str] | None, typer.Option("--method", metavar="NAME"
 OnlyWeak = Annotated[list[str] | None, typer.Option("--weak", metavar="MODEL", help="Only this supervisor.")]
 OnlyStrong = Annotated[list[str] | None, typer.Option("--strong", metavar="MODEL", help="Only this student.")]
 OnlyTest = Annotated[list[str] | None, typer.Option("--test", metavar="NAME", help="Only this test set.")]
+
+
+def near_duplicates(do: str | None, at: float) -> dict[str, str | float]:
+    """Keys of a plan: what is done about near-duplicates, where it is not the usual.
+
+    Raises:
+        InputError: another word, or a number out of range.
+    """
+    from oversight.tasks.joining import USUAL
+    from oversight.tasks.joining import NearDuplicates as Wanted
+
+    wanted = Wanted(do=do, at=at)
+    asked = {} if wanted.do is None else {"near_duplicates": wanted.do}
+    return {**asked, **({} if at == USUAL.at else {"near_duplicates_at": at})}
 
 
 def named_tests(tests: list[str]) -> dict[str, str]:

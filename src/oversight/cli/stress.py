@@ -38,6 +38,8 @@ def stress(
     group: o.Group = None,
     n_train: o.MostTrain = None,
     n_test: o.MostTest = None,
+    near_duplicates: o.NearDuplicates = None,
+    near_duplicates_at: o.NearDuplicatesAt = 0.7,
     max_tokens: o.MaxTokens = 256,
     device: o.Device = "auto",
     workers: o.Workers = 1,
@@ -77,6 +79,8 @@ def stress(
         n_test=n_test,
         max_tokens=max_tokens,
         device=device,
+        near_duplicates=near_duplicates,
+        near_duplicates_at=near_duplicates_at,
     )
     suite = load_suite(asked)
     kept = load_store(store)

@@ -35,14 +35,16 @@ from oversight.resolve.sweep_plan import (
 from oversight.resolve.tables import Table, check_name, read_toml
 from oversight.tasks import TASKS
 from oversight.tasks.columns import Columns
+from oversight.tasks.joining import USUAL, WAYS, NearDuplicates
 from oversight.tasks.records import bad
 
 ALSO = {"weak": SUPERVISOR, "strong": STUDENT}
 SEEDS = ("split_seed", "init_seed", "order_seed")
+NEAR = ("near_duplicates", "near_duplicates_at")
 SWITCHES = ("strict", "trust_remote_code", "keep_models", "baselines")
 LISTS = ("tasks", "supervisors", "students")
 TOP = (
-    *(*LISTS, "methods", "train", "seeds", *SEEDS, "metric", "n_train", "n_test", *SWITCHES, *READ),
+    *(*LISTS, "methods", "train", "seeds", *SEEDS, "metric", "n_train", "n_test", *NEAR, *SWITCHES, *READ),
     *("settings", "task", "model", "method", "exclude"),
 )
 COLUMNS = ("text", "label", "group", "difficulty")
@@ -88,6 +90,9 @@ def parse(text: str, *, name: str, folder: str, file: str) -> SweepPlan:
         n_train=top.whole("n_train", least=1),
         n_test=top.whole("n_test", least=1),
         strict=bool(top.truth("strict")),
+        near=NearDuplicates(
+            do=top.text("near_duplicates", among=WAYS), at=_or(top.share("near_duplicates_at"), USUAL.at)
+        ),
         options={**_read_options(top), "remote_code": bool(top.truth("trust_remote_code"))},
         keep_models=_or(top.truth("keep_models"), True),
         baselines=bool(top.truth("baselines")),
@@ -199,13 +204,15 @@ def _settings_of(
 def _task_tables(top: Table, tasks: tuple[str, ...]) -> dict[str, TaskTable]:
     found: dict[str, TaskTable] = {}
     for name, table in _by_name(top, "task", tasks).items():
-        table.check_keys((*COLUMNS, "n_train", "n_test", "strict", "tests"))
+        table.check_keys((*COLUMNS, "n_train", "n_test", "strict", *NEAR, "tests"))
         tests = table.table("tests")
         found[name] = TaskTable(
             columns=Columns(**{column: table.text(column) for column in COLUMNS}),
             n_train=table.whole("n_train", least=1),
             n_test=table.whole("n_test", least=1),
             strict=table.truth("strict"),
+            near_duplicates=table.text("near_duplicates", among=WAYS),
+            near_duplicates_at=table.share("near_duplicates_at"),
             tests={} if tests is None else {one: str(tests.text(one)) for one in tests.values},
         )
         named = [column for column in COLUMNS if column in table.values]

@@ -24,6 +24,7 @@ from oversight.studies.weak_to_strong import Arm, Setup, seeds_of
 from oversight.supervision.supervisor import Supervisor
 from oversight.tasks import TASKS
 from oversight.tasks.hub import PREFIX
+from oversight.tasks.joining import NearDuplicates
 from oversight.tasks.records import bad, one_line, shown, unreadable
 from oversight.tasks.split import limit
 from oversight.tasks.task import Task
@@ -176,9 +177,13 @@ class _Loader:
         """A task and its further test sets."""
         plan, own = self.plan, self.plan.task_tables.get(name, TaskTable())
         strict = plan.strict if own.strict is None else own.strict
-        task = task_in(self.folder, name, columns=own.columns, strict=strict)
+        near = NearDuplicates(
+            do=own.near_duplicates or plan.near.do,
+            at=plan.near.at if own.near_duplicates_at is None else own.near_duplicates_at,
+        )
+        task = task_in(self.folder, name, columns=own.columns, strict=strict, near=near)
         task = limit(task, n_train=own.n_train or plan.n_train, n_test=own.n_test or plan.n_test)
-        return load_tests(task, own.tests, columns=own.columns, strict=strict, folder=self.folder)
+        return load_tests(task, own.tests, columns=own.columns, strict=strict, folder=self.folder, near=near)
 
     def supervisor(self, name: str, task: Task, tests: Mapping[str, Task]) -> tuple[Supervisor, ...]:
         """One supervisor, or several joined by `+`, each with its own options."""

@@ -25,6 +25,7 @@ from oversight.studies.stress import stress_of
 from oversight.studies.sweep import Swept, run_sweep
 from oversight.studies.weak_to_strong import Arm, Campaign, Setup, plan_studies
 from oversight.tasks.columns import Columns
+from oversight.tasks.joining import USUAL
 from oversight.tasks.task import Task
 
 BUILDER = "oversight.resolve.stress:graph_of"
@@ -49,6 +50,7 @@ class Asked:
         metric: of gap and PGR in the tables.
         n_train, n_test: most rows outside and inside the test set.
         max_tokens, device: of both roles.
+        near_duplicates, near_duplicates_at: as in `load_task`.
     """
 
     task: str | Task = TASK
@@ -65,6 +67,8 @@ class Asked:
     n_test: int | None = None
     max_tokens: int = 256
     device: str = "auto"
+    near_duplicates: str | None = None
+    near_duplicates_at: float = USUAL.at
 
     def document(self) -> dict[str, Any]:
         """JSON from which another process builds the same suite.
@@ -99,6 +103,8 @@ def load_suite(asked: Asked) -> Suite:
         columns=Columns(**asked.columns),
         n_train=asked.n_train,
         n_test=asked.n_test,
+        near_duplicates=asked.near_duplicates,
+        near_duplicates_at=asked.near_duplicates_at,
         weak_options=options,
         strong_options=options,
     )

@@ -17,11 +17,13 @@ from oversight.resolve.methods import load_method
 from oversight.resolve.models import AS_IS, ModelOptions, is_network, load_student, load_supervisor
 from oversight.resolve.recipes import PROMPT, ROLES, check_roles, check_train, takes_settings, trains_of
 from oversight.resolve.stores import load_store
-from oversight.resolve.tasks import load_task, load_tests
+from oversight.resolve.tasks import load_tests, task_in
 from oversight.runs.steps import Progress
 from oversight.runs.store import Store
 from oversight.studies.weak_to_strong import Setup, arms_of, run_study, seeds_of
 from oversight.tasks.columns import FIND, Columns
+from oversight.tasks.joining import USUAL, NearDuplicates
+from oversight.tasks.split import limit
 from oversight.tasks.task import Task
 
 MOST_SEEDS = 1000
@@ -109,6 +111,8 @@ def prepare(
     strict: bool = False,
     n_train: int | None = None,
     n_test: int | None = None,
+    near_duplicates: str | None = None,
+    near_duplicates_at: float = USUAL.at,
     weak_options: ModelOptions = AS_IS,
     strong_options: ModelOptions = AS_IS,
     method_settings: Mapping[str, Mapping[str, Any]] | None = None,
@@ -126,8 +130,9 @@ def prepare(
         raise InputError(f"--seeds: found {seeds}, expected 1 to {MOST_SEEDS}")
     if metric is not None and metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    loaded = load_task(task, columns=columns, strict=strict, n_train=n_train, n_test=n_test)
-    loaded, further = load_tests(loaded, tests or {}, columns=columns, strict=strict)
+    near = NearDuplicates(do=near_duplicates, at=near_duplicates_at)
+    loaded = limit(task_in(Path(), task, columns=columns, strict=strict, near=near), n_train=n_train, n_test=n_test)
+    loaded, further = load_tests(loaded, tests or {}, columns=columns, strict=strict, near=near)
     weak_options, strong_options = (worded(one, loaded) for one in (weak_options, strong_options))
     methods = _load_methods(_several(method), method_settings or {}, partial(load_student, options=strong_options))
     students = [load_student(one, strong_options) for one in _several(strong)]
@@ -164,8 +169,8 @@ def weak_to_strong(
         progress: told what is being done.
         options: `train` (`probe`, `full`, `lora`, `lp-ft`, or a recipe such as `Lora(rank=16)`; for both roles, or
             `{"weak": ..., "strong": ...}`), `settings` (of recipes, for `weak`, `strong`, `both`), `keep_models`,
-            `tests`, `metric`, `columns`, `strict`, `n_train`, `n_test`, `weak_options`, `strong_options`,
-            `method_settings`, `split_seed`, `init_seed`, `order_seed`; see `prepare`.
+            `tests`, `metric`, `columns`, `strict`, `n_train`, `n_test`, `near_duplicates`, `near_duplicates_at`,
+            `weak_options`, `strong_options`, `method_settings`, `split_seed`, `init_seed`, `order_seed`; see `prepare`.
 
     Returns:
         One study per supervisor, student, method and test set, in this order of nesting.

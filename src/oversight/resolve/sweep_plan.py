@@ -12,6 +12,7 @@ from oversight.models.backbone import resolve_device, resolve_precision
 from oversight.resolve.models import ModelOptions, is_network
 from oversight.resolve.recipes import PROBE, takes_settings
 from oversight.tasks.columns import FIND, Columns
+from oversight.tasks.joining import USUAL, NearDuplicates
 
 AUTO, CPU = "auto", "cpu"
 SUPERVISOR, STUDENT, BOTH = "supervisor", "student", "both"
@@ -29,6 +30,7 @@ class TaskTable:
         columns: of text, label, group and difficulty.
         n_train, n_test: most rows outside and inside the test set.
         strict: whether rows in both train and test are an error.
+        near_duplicates, near_duplicates_at: what is done about them, and from which similarity on.
         tests: further test sets: name to file.
     """
 
@@ -36,6 +38,8 @@ class TaskTable:
     n_train: int | None = None
     n_test: int | None = None
     strict: bool | None = None
+    near_duplicates: str | None = None
+    near_duplicates_at: float | None = None
     tests: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -71,7 +75,7 @@ class SweepPlan:
         seeds: trainings of every role.
         split_seed, init_seed, order_seed: fixed where given.
         metric: of gap and PGR; None = accuracy, balanced where a class is too common.
-        n_train, n_test, strict: of every task that does not say otherwise.
+        n_train, n_test, strict, near: of every task that does not say otherwise.
         options: `max_tokens`, `precision`, `device` and `remote_code` of every model that does not say otherwise.
         keep_models: whether fine-tuned weights are kept.
         baselines: whether those of every supervisor and student are run too.
@@ -101,6 +105,7 @@ class SweepPlan:
     n_train: int | None
     n_test: int | None
     strict: bool
+    near: NearDuplicates = USUAL
     options: Mapping[str, Any]
     keep_models: bool
     baselines: bool = False

@@ -110,6 +110,15 @@ class Table:
         found = self._of(key, lambda value: bool(_all(value, _is_positive)), "a list of numbers above 0")
         return None if found is None else tuple(map(float, found))
 
+    def share(self, key: str) -> float | None:
+        """A number above 0 and at most 1.
+
+        Raises:
+            InputError: something else.
+        """
+        found = self._of(key, lambda value: _is_positive(value) and value <= 1, "a number above 0 and at most 1")
+        return None if found is None else float(found)
+
     def depths(self, key: str) -> tuple[int, ...] | None:
         """Depths, at least one; `()` for the word `all`.
 

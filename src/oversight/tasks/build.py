@@ -9,14 +9,23 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from oversight.tasks.columns import PAIR_CLASSES, Cells, Columns, candidate_groups, classes, normalised, read_cells
+from oversight.tasks.columns import PAIR_CLASSES, Cells, Columns, candidate_groups, classes, read_cells
+from oversight.tasks.joining import USUAL, NearDuplicates
 from oversight.tasks.records import Records, bad, one_line, shown
+from oversight.tasks.resembling import (
+    MOST_OVERLAP,
+    Key,
+    Resembling,
+    content_keys,
+    joined_groups,
+    leak,
+    resembling,
+    row_keys,
+)
 from oversight.tasks.task import Rows, Task, content_id
 
-MOST_OVERLAP = 0.05
 NAMED = 3
 
-Key = tuple[str, str | None]
 T = TypeVar("T")
 
 
@@ -50,11 +59,19 @@ class _Table:
 
 
 def build_task(
-    name: str, records_train: Records, records_test: Records | None, *, columns: Columns, strict: bool, source: str
+    name: str,
+    records_train: Records,
+    records_test: Records | None,
+    *,
+    columns: Columns,
+    strict: bool,
+    source: str,
+    near: NearDuplicates = USUAL,
 ) -> Task:
     """Make a task of the records of one file, or of a train and a test file.
 
-    Rows of train whose text also stands in test are dropped and counted in the task's warnings.
+    Rows of train whose text also stands in test are dropped and counted in the task's warnings; near-duplicates are
+    joined into groups, and those of test rows dropped from train.
 
     Args:
         name: what the user called the task.
@@ -63,6 +80,7 @@ def build_task(
         columns: what the user named; the rest is found.
         strict: whether any overlap of train and test is an error.
         source: where the rows are from.
+        near: what is done about near-duplicates.
 
     Raises:
         InputError: a row or column is bad, or train and test overlap by more than 5 % of the test.
@@ -73,11 +91,19 @@ def build_task(
     warnings = [f"no group column named; candidates: {', '.join(candidates)}"] if candidates else []
     table, overlap = _drop_overlap(_table(parts, classes(parts)), strict=strict)
     warnings += overlap
+    found, told = resembling(table.keys, near)
+    warnings += told
+    if found is not None and records_test is not None:
+        table, found, told = _drop_resembling(table, found, near)
+        warnings += told
     if records_test is not None:
         _check_test_classes(table)
     names = sorted(set(table.labels), key=_class_order)
     contents = _contents(table)
     groups = _groups(table, contents)
+    if found is not None:
+        groups, example, told = joined_groups(groups, found, near)
+        warnings += _with_example(told, table, example)
     warnings += _shared_groups(table, groups) + _conflicts(table)
     index = {value: i for i, value in enumerate(names)}
     labels = [index[value] for value in table.labels] if table.others is None else [int(v) for v in table.labels]
@@ -113,7 +139,7 @@ def without_overlap(task: Task, other: Task, *, name: str, strict: bool) -> Task
     Raises:
         InputError: they overlap by more than 5 % of the rows of `other`, or by all rows of the task.
     """
-    ours, theirs = _row_keys(task.rows), _row_keys(other.rows)
+    ours, theirs = row_keys(task.rows), row_keys(other.rows)
     outside = np.ones(len(task), bool) if task.is_test is None else ~task.is_test
     shared = set(theirs) & {key for key, free in zip(ours, outside, strict=True) if free}
     if not shared:
@@ -154,7 +180,7 @@ def _table(parts: Sequence[Cells], labels: Sequence[list[int | str]]) -> _Table:
     others = _joined(part.others for part in parts)
     return _Table(
         places=[one_line(part.records.at(i)) for part in parts for i in range(len(part.texts))],
-        keys=_keys(texts, others),
+        keys=content_keys(texts, others),
         texts=texts,
         others=others,
         labels=[label for part in labels for label in part],
@@ -162,16 +188,6 @@ def _table(parts: Sequence[Cells], labels: Sequence[list[int | str]]) -> _Table:
         difficulty=_joined(part.difficulty for part in parts),
         is_test=[p > 0 for p, part in enumerate(parts) for _ in part.texts],
     )
-
-
-def _keys(texts: Sequence[str], others: Sequence[str] | None) -> list[Key]:
-    if others is None:
-        return [(normalised(text), None) for text in texts]
-    return [(normalised(text), normalised(other)) for text, other in zip(texts, others, strict=True)]
-
-
-def _row_keys(rows: Rows) -> list[Key]:
-    return _keys(rows.texts, rows.others)
 
 
 def _drop_overlap(table: _Table, *, strict: bool) -> tuple[_Table, list[str]]:
@@ -192,6 +208,26 @@ def _drop_overlap(table: _Table, *, strict: bool) -> tuple[_Table, list[str]]:
     gone = set(dropped)
     kept = table.take([i for i in range(len(table)) if i not in gone])
     return kept, [f"{met} also stand in train: {_count(len(dropped), 'row')} dropped from train ({examples} of {file})"]
+
+
+def _drop_resembling(table: _Table, found: Resembling, near: NearDuplicates) -> tuple[_Table, Resembling, list[str]]:
+    """The table without the train rows that resemble test rows, its near-duplicates part by part, and the warning."""
+    is_test = np.array(table.is_test, bool)
+    leaked = leak(found, is_test, near)
+    if leaked is None:
+        return table, found.within(is_test), []
+    gone = set(leaked.dropped.tolist())
+    kept = [i for i in range(len(table)) if i not in gone]
+    told = f"{leaked.told}, e.g. {table.places[leaked.example]}"
+    return table.take(kept), found.within(is_test).take(kept), [told]
+
+
+def _with_example(told: Sequence[str], table: _Table, example: int | None) -> list[str]:
+    """The first warning names a row."""
+    return [
+        f"{line}, e.g. {table.places[example]}" if i == 0 and example is not None else line
+        for i, line in enumerate(told)
+    ]
 
 
 def _allowed(strict: bool) -> str:

@@ -9,17 +9,21 @@ from pathlib import Path
 from oversight.errors import InputError
 from oversight.tasks.build import build_task
 from oversight.tasks.columns import FIND, Columns
+from oversight.tasks.joining import USUAL, NearDuplicates
 from oversight.tasks.records import READERS, bad, one_line, read_records, unreadable
 from oversight.tasks.task import Task
 
 
-def load_files(path: str | Path, *, columns: Columns = FIND, strict: bool = False) -> Task:
+def load_files(
+    path: str | Path, *, columns: Columns = FIND, strict: bool = False, near: NearDuplicates = USUAL
+) -> Task:
     """Load a task from a file, or from a directory that holds `train.*` and `test.*`.
 
     Args:
         path: `.jsonl`, `.json` (one object per line), `.csv`, each also with `.gz`, or `.parquet`; or a directory.
         columns: what the user named; the rest is found (`text,label`, `txt,hard_label`, `prompt,chosen,rejected`).
         strict: whether a row that stands in both train and test is an error.
+        near: what is done about near-duplicates.
 
     Raises:
         InputError: one line with file, row, what was found and what was expected.
@@ -32,6 +36,7 @@ def load_files(path: str | Path, *, columns: Columns = FIND, strict: bool = Fals
         None if test is None else read_records(test),
         columns=columns,
         strict=strict,
+        near=near,
         source=str(path),
     )
 

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from oversight.errors import InputError
 from oversight.tasks.build import build_task
 from oversight.tasks.columns import FIND, Columns
+from oversight.tasks.joining import USUAL, NearDuplicates
 from oversight.tasks.records import Records, arrow_records, bad, collect, one_line, shown
 from oversight.tasks.task import Task
 
@@ -42,7 +43,7 @@ class Address:
     revision: str | None
 
 
-def load_hub(spec: str, *, columns: Columns = FIND, strict: bool = False) -> Task:
+def load_hub(spec: str, *, columns: Columns = FIND, strict: bool = False, near: NearDuplicates = USUAL) -> Task:
     """Load a task from the Hub: split `train`, and as the test `test`, else `validation`, else a cut of `train`.
 
     The data set's own code never runs. The task's version is the resolved commit where that can be had.
@@ -51,6 +52,7 @@ def load_hub(spec: str, *, columns: Columns = FIND, strict: bool = False) -> Tas
         spec: `hf:org/name[:config][@revision]`.
         columns: what the user named; the rest is found.
         strict: whether a row that stands in both train and test is an error.
+        near: what is done about near-duplicates.
 
     Raises:
         InputError: `datasets` is not installed, the Hub cannot be reached, or the data set is not there or not a task.
@@ -68,7 +70,7 @@ def load_hub(spec: str, *, columns: Columns = FIND, strict: bool = False) -> Tas
         except Exception as error:  # whatever the library raises, the user gets one line
             raise _explained(spec, address, error) from None
         train, test, notes = _parts(spec, splits)
-    task = build_task(spec, train, test, columns=columns, strict=strict, source=spec)
+    task = build_task(spec, train, test, columns=columns, strict=strict, source=spec, near=near)
     return replace(task, version=version, licence=licence, warnings=(*notes, *task.warnings))
 
 
