@@ -30,7 +30,8 @@ def sets(place: Path, planted_rows: Call, write_lines: Call) -> list[str]:
 def test_a_column_named_for_one_task_is_read_there_and_nowhere_else(
     oversight: Call, sets: list[str], owner: str
 ) -> None:
-    words = ("compare", *sets, *BASE, "--group", f"{owner}=of", "--label", f"{owner}=answer")
+    named = ("--group", f"{owner}=of", "--label", f"{owner}=answer", "--near-duplicates", "ignore")
+    words = ("compare", *sets, *BASE, *named)
     plain, odd = oversight(*words).json["tasks"]
     assert plain["n_groups"] == plain["n_test"]
     assert odd["n_groups"] == odd["n_test"] / 4

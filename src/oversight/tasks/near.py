@@ -95,7 +95,7 @@ def _blocks(first: Ints, second: Ints) -> Generator[tuple[Ints, Ints]]:
         yield first[i : i + BLOCK], second[i : i + BLOCK]
 
 
-def _grams(parts: Sequence[str]) -> Codes:
+def grams(parts: Sequence[str]) -> Codes:
     """The 3-grams of a row, each exactly as one number, with repeats; a text of fewer characters is one gram."""
     made: list[Codes] = []
     for text in parts:
@@ -114,7 +114,7 @@ def _signatures(texts: Texts) -> Hashes:
     spread, shift = np.uint64(0x9E3779B97F4A7C15), np.uint64(64 - TABLE_BITS)
     found = np.empty((len(texts), BANDS * IN_BAND), np.uint32)
     for i, parts in enumerate(texts):
-        drawers = (_grams(parts) * spread) >> shift
+        drawers = (grams(parts) * spread) >> shift
         table.take(drawers.astype(np.intp), axis=0).min(axis=0, out=found[i])
     return found
 
@@ -146,11 +146,11 @@ def _jaccard(texts: Texts, first: Ints, second: Ints) -> Floats:
     rows, place = np.unique(np.concatenate([first, second]), return_inverse=True)
     if not len(rows):
         return np.empty(0)
-    grams = [_distinct(_grams(texts[i])) for i in rows]
-    sizes = np.array([len(one) for one in grams])
+    held_grams = [_distinct(grams(texts[i])) for i in rows]
+    sizes = np.array([len(one) for one in held_grams])
     ends = np.concatenate([[0], np.cumsum(sizes)])
     # A gram is its own column: products of single rows never go through the columns that nobody has.
-    columns = np.concatenate(grams).astype(np.int64)
+    columns = np.concatenate(held_grams).astype(np.int64)
     held = csr_array((np.ones(len(columns), np.int32), columns, ends), shape=(len(rows), np.iinfo(np.int64).max))
     held.has_canonical_format = True
     a, b = place[: len(first)], place[len(first) :]
