@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
+from scipy.stats import rankdata
 
 from oversight.describe import describe
 from oversight.errors import InputError
@@ -36,6 +37,8 @@ from oversight.ties import right_shares
 
 Labeller = Callable[[Floats, Ints, np.random.Generator], Floats]
 FEW, CLOSE, BLOCKS = 240, 1e-5, 6
+READ, BLIND = 0.3, 3
+NAMES = "it does not read truth from ids and groups"
 TUNED = ("full", "lora", "lp-ft")
 SEED = Seed.of(0)
 
@@ -190,7 +193,8 @@ def check_method(
 
     Rules: it is described by its content; it never takes ground truth (unless it is an oracle and named so); it gives
     probabilities, and the same ones again, whatever the global generators (Python, numpy, torch) hold and whatever the
-    order of the rows; a row without an answer counts for nothing; it changes nothing that it was given; what it decided
+    order of the rows; a row without an answer counts for nothing; names of rows and groups are no labels to it (in
+    studies they are opaque); it changes nothing that it was given; what it decided
     can be written as JSON; three classes work, or are refused. Fine-tuning draws its batches from the rows in their
     order (which splits take from the ids, not from the file), so there the order is not checked.
 
@@ -217,11 +221,12 @@ def check_method(
         "it gives probabilities, the same again": partial(_repeats, checked, here, taught),
         "the order of the rows does not count": partial(_unordered, checked, here, taught),
         "rows without an answer do not count": partial(_silent, checked, here, taught),
+        NAMES: partial(_reads_names, checked, here, taught),
         "what it decided is JSON": partial(_tells, checked, here, taught),
         "three classes work or are refused": partial(_three_classes, checked, student),
     }
     if trained_how(taught) in TUNED:
-        del rules["the order of the rows does not count"]
+        del rules["the order of the rows does not count"], rules[NAMES]
     broken: list[str] = []
     for rule, broken_by in rules.items():
         try:
@@ -339,6 +344,74 @@ def _apart(method: Method | OracleMethod, one: Planted, other: Planted, student:
     first, second = (world.predict(world.train(method, student=student)) for world in (one, other))
     most = float(np.abs(first - second).max())
     return None if most <= CLOSE else f"a probability moves by {most:.2g}, expected at most {CLOSE:g}"
+
+
+def _reads_names(method: Method | OracleMethod, world: Planted, student: Student) -> str | None:
+    """Ids numbered by class, as copies of a text are, and groups called after it; then after another class.
+
+    Who reads them is right with the first names and wrong with the second; for whom they are mere names, or what draws
+    are made from, it is all the same but for chance. The supervisors answer at random, so that nothing else is known.
+    """
+    if isinstance(method, OracleMethod):
+        return None
+    blind = [_answering_at_random(world, seed) for seed in range(BLIND)]
+    right, wrong = (float(np.mean([_right_when_named(method, one, student, turn) for one in blind])) for turn in (0, 1))
+    if right - wrong <= READ:
+        return None
+    return f"its AUROC is {right:.2f} where names tell the class, {wrong:.2f} where they tell another"
+
+
+def _answering_at_random(world: Planted, seed: int) -> Planted:
+    rng = np.random.default_rng(seed)
+
+    def answers(labels: tuple[Labels, ...]) -> tuple[Labels, ...]:
+        return tuple(
+            replace(one, probs=rng.permuted(np.tile(_sure(one.n_classes), (len(one.probs), 1)), axis=1))
+            for one in labels
+        )
+
+    data = replace(
+        world.data, labels=answers(world.data.labels), validation_labels=answers(world.data.validation_labels)
+    )
+    return replace(world, data=data)
+
+
+def _sure(k: int) -> Floats:
+    """(k,) sure of the first class."""
+    return np.where(np.arange(k) == 0, 0.9, 0.1 / (k - 1))
+
+
+def _right_when_named(method: Method, world: Planted, student: Student, turn: int) -> float:
+    """AUROC of the first class on the test rows, which no intercept hides, where rows and groups are named after the
+    class that stands `turn` after their own.
+    """
+    k = world.truth.n_classes
+    classes = (world.truth.probs.argmax(1) + turn) % k
+    said = dict(zip(world.truth.row_ids, classes.tolist(), strict=True))
+    new = {row_id: f"{row_id}#{said[row_id]}" if said[row_id] else row_id for row_id in said}
+
+    def rows(old: Rows) -> Rows:
+        groups = tuple(f"{said[one]}_{i}" for i, one in enumerate(old.ids))
+        return replace(old, ids=tuple(new[one] for one in old.ids), groups=groups)
+
+    def labels(old: tuple[Labels, ...]) -> tuple[Labels, ...]:
+        return tuple(replace(one, row_ids=tuple(new[row_id] for row_id in one.row_ids)) for one in old)
+
+    data = WeakData(
+        rows=rows(world.data.rows),
+        labels=labels(world.data.labels),
+        validation=rows(world.data.validation),
+        validation_labels=labels(world.data.validation_labels),
+    )
+    named = replace(world, data=data)
+    world.bank.known_as({name: row_id for row_id, name in new.items() if name != row_id})
+    try:
+        probs = named.predict(named.train(method, student=student))
+    finally:
+        world.bank.known_as({})
+    first = world.test_truth == 0
+    n = int(first.sum())
+    return float((rankdata(probs[:, 0])[first].mean() - (n + 1) / 2) / (len(first) - n))
 
 
 def _tells(method: Method | OracleMethod, world: Planted, student: Student) -> str | None:

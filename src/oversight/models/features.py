@@ -151,12 +151,18 @@ class FeatureBank:
 
     def __init__(self) -> None:
         self._known: dict[Backbone, list[tuple[Mapping[str, int], Float32s]]] = {}
+        self._other_names: Mapping[str, str] = {}
         self._found: dict[tuple[Backbone, tuple[str, ...]], Float32s] = {}
 
     def add(self, backbone: Backbone, ids: Sequence[str], features: Float32s) -> None:
         """Remember the features of these rows."""
         position = {row_id: i for i, row_id in enumerate(ids)}
         self._known.setdefault(_plain(backbone), []).append((position, features))
+
+    def known_as(self, other_names: Mapping[str, str]) -> FeatureBank:
+        """This bank, in which rows are found by these names (to ids) too."""
+        self._other_names = other_names
+        return self
 
     def find(self, backbone: Backbone, rows: Rows) -> Float32s | None:
         """(n, d) float32, or None where a row is not known. Many students ask for the same few rows."""
@@ -170,11 +176,12 @@ class FeatureBank:
 
     def _gather(self, backbone: Backbone, rows: Rows) -> Float32s | None:
         known = self._known.get(_plain(backbone), [])
+        ids = [self._other_names.get(row_id, row_id) for row_id in rows.ids]
         for position, features in known:
-            if all(row_id in position for row_id in rows.ids):
-                return features[[position[row_id] for row_id in rows.ids]]
-        homes = [next((one for one in known if row_id in one[0]), None) for row_id in rows.ids]
-        found = [home[1][home[0][row_id]] for home, row_id in zip(homes, rows.ids, strict=True) if home is not None]
+            if all(row_id in position for row_id in ids):
+                return features[[position[row_id] for row_id in ids]]
+        homes = [next((one for one in known if row_id in one[0]), None) for row_id in ids]
+        found = [home[1][home[0][row_id]] for home, row_id in zip(homes, ids, strict=True) if home is not None]
         return np.stack(found) if found and len(found) == len(homes) else None
 
 

@@ -24,6 +24,7 @@ from oversight.studies.plan import Job, Plan, Wanted, ids_sha256, labels_on
 from oversight.studies.rows import run_rows
 from oversight.studies.score import score_study
 from oversight.studies.shelf import NotingShelf
+from oversight.studies.veil import Veil
 from oversight.supervision.supervisor import Derived
 from oversight.tasks.split import Seed
 from oversight.tasks.task import TRUTH, Labels, Rows
@@ -82,18 +83,24 @@ def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: P
     jobs: list[Job] = [env.objects[step.key] for step in steps]
     parts, tests = env.parts(jobs[0].seed), _tests(env)
 
+    learned = env.task.rows.pick((*parts["transfer"].ids, *parts["validation"].ids))
+    # A student that is told an answer knows its rows by their contents' ids, and is met in planted studies only.
+    veil = None if any(isinstance(job.student, Told) for job in jobs) else Veil(fingerprint=env.task.fingerprint)
+
     @cache
     def truth() -> Labels:
-        return env.task.true_labels(env.task.rows.pick((*parts["transfer"].ids, *parts["validation"].ids)))
+        known = env.task.true_labels(learned)
+        return known if veil is None else veil.labels(known, veil.rows(learned))
 
     lessons: list[Callable[[], Outcome]] = []
     for i, (job, given) in enumerate(zip(jobs, inputs, strict=True)):
         labels, read = _sources_and_features(job, given)
         assert job.student is not None
-        student, data = _hearing(job.student, labels, parts), _weak_data(labels, parts)
+        student, data = _hearing(job.student, labels, parts), _weak_data(labels, parts, veil)
         lessons.append(partial(_teach, job, student, data, truth, tests, read, _part(tick, i, len(jobs))))
     _, read = _sources_and_features(jobs[0], inputs[0])
-    with using(_bank(jobs[0].reads, read)):
+    bank = _bank(jobs[0].reads, read)
+    with using(bank if veil is None else bank.known_as(veil.names(learned))):
         return [replace(one.result, seconds=one.seconds) for one in together(lessons)]
 
 
@@ -109,13 +116,18 @@ def same_students(step: Step) -> Hashable:
     return (*step.config["seed"], *reads) if reads else step.key
 
 
-def _weak_data(supervisions: Sequence[Outcome], parts: Mapping[str, Rows]) -> WeakData:
-    return WeakData(
-        rows=parts["transfer"],
-        labels=tuple(labels_on(one, "transfer", parts["transfer"]) for one in supervisions),
-        validation=parts["validation"],
-        validation_labels=tuple(labels_on(one, "validation", parts["validation"]) for one in supervisions),
-    )
+def _weak_data(supervisions: Sequence[Outcome], parts: Mapping[str, Rows], veil: Veil | None) -> WeakData:
+    """What a method gets: nothing in it tells the truth, not even the names of rows and groups."""
+
+    def seen(part: str) -> tuple[Rows, tuple[Labels, ...]]:
+        given = tuple(labels_on(one, part, parts[part]) for one in supervisions)
+        if veil is None:
+            return parts[part], given
+        rows = veil.rows(parts[part])
+        return rows, tuple(veil.labels(one, rows) for one in given)
+
+    (rows, labels), (validation, validation_labels) = seen("transfer"), seen("validation")
+    return WeakData(rows=rows, labels=labels, validation=validation, validation_labels=validation_labels)
 
 
 def _sources_and_features(job: Job, given: Sequence[Outcome]) -> tuple[Sequence[Outcome], Sequence[Outcome]]:

@@ -40,6 +40,7 @@ from oversight.ties import TIE, choice_shares, right_shares, ties
 N_RESAMPLES = 1000
 RESAMPLING_SEED = 0
 COMMON_CLASS = 0.55
+MUCH_ABOVE = 0.05
 FEWEST_ROWS = 20
 SHOWN = ("accuracy", "auroc", "nll", "brier", "ece")
 FEW_ROWS = "fewer than 20 rows"
@@ -147,6 +148,7 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
     warnings += _at_chance(found, chance)
     counted = {role: ties(probs).sum(axis=1) for role, probs in predicted.probs.items()}
     warnings += _tied(counted, len(predicted.truth))
+    warnings += _above_ceiling(predicted)
     warnings += too_good({role: scores[role]["accuracy"].value for role in scores})
     if predicted.probs["weak"].shape[0] == 1:
         warnings.append("one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more")
@@ -205,6 +207,24 @@ def _tied(counted: Mapping[str, Ints], n: int) -> list[str]:
                 "with its share (of two, as half right)"
             )
     return lines
+
+
+def _above_ceiling(predicted: Predicted) -> list[str]:
+    """A warning where the student is right much more often than the ceiling, beyond what seeds and test rows explain.
+
+    Both are of the same kind and learn from the same rows, the ceiling from true labels. Methods that help the ceiling
+    too (regularisers) gain a few points; MUCH_ABOVE is left to them.
+    """
+    right = [
+        _row_scores(METRICS["accuracy"], predicted.probs[role], predicted.truth) for role in ("student", "ceiling")
+    ]
+    above = linear_interval(moments(np.stack(right, axis=1), predicted.groups), [1.0, -1.0])
+    if not above.low > MUCH_ABOVE:
+        return []
+    return [
+        f"the student is right on {above.value:.1%} [{above.low:.1%}, {above.high:.1%}] more of the test rows than its "
+        "ceiling, which learns from true labels: does the method see truth?"
+    ]
 
 
 def _recovered(predicted: Predicted, metric: Metric) -> Recovered:

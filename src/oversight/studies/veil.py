@@ -1,0 +1,47 @@
+"""What a method sees of rows: names that tell nothing.
+
+Ids of copies are numbered by label, and groups are called what the file calls them ("positive_17"): a method that reads
+them would read truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from oversight.tasks.task import Labels, Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Veil:
+    """Other names for the rows and groups of a task, which depend on its fingerprint and on what they stand for.
+
+    The fingerprint is a hash over all labels: who does not have them cannot tell which name stands for what. The same
+    task has the same names, whatever the order of its file, so keys and bytes repeat.
+
+    Attributes:
+        fingerprint: of the task.
+    """
+
+    fingerprint: str
+
+    def row_id(self, row_id: str) -> str:
+        """16 hexadecimal digits in place of an id."""
+        return self._name("row", row_id)
+
+    def rows(self, rows: Rows) -> Rows:
+        """The rows under other names, in the order of these: that of copies told their labels too."""
+        ids = [self.row_id(row_id) for row_id in rows.ids]
+        named = replace(rows, ids=tuple(ids), groups=tuple(self._name("group", one) for one in rows.groups))
+        return named.take(sorted(range(len(ids)), key=ids.__getitem__))
+
+    def labels(self, labels: Labels, rows: Rows) -> Labels:
+        """Labels in the order of `rows`, which are veiled."""
+        return replace(labels, row_ids=tuple(self.row_id(row_id) for row_id in labels.row_ids)).on(rows)
+
+    def names(self, rows: Rows) -> dict[str, str]:
+        """The ids of rows by their other names."""
+        return {self.row_id(row_id): row_id for row_id in rows.ids}
+
+    def _name(self, kind: str, name: str) -> str:
+        return hashlib.sha256(f"{self.fingerprint}:{kind}:{name}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
