@@ -129,7 +129,7 @@ BROKEN: dict[type[Any], str] = {
 
 
 def test_a_method_that_keeps_the_rules_passes() -> None:
-    assert len(check_method(Naive())) == 8
+    assert len(check_method(Naive())) == 9
 
 
 @pytest.mark.parametrize("kind", BROKEN, ids=lambda kind: kind.__name__)
@@ -160,7 +160,7 @@ def test_methods_and_losses_are_compared_in_the_same_worlds() -> None:
 
 
 def test_a_loss_is_checked_as_a_method() -> None:
-    assert len(check_method(cross_entropy)) == 8
+    assert len(check_method(cross_entropy)) == 9
 
 
 def squared(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
@@ -172,7 +172,7 @@ def forgetful(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
 
 
 def test_a_users_own_loss_is_checked_by_its_behaviour() -> None:
-    assert len(check_method(squared)) == 8
+    assert len(check_method(squared)) == 9
     with pytest.raises(ContractError, match="draws from a global generator"):
         check_method(forgetful)
 

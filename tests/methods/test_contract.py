@@ -29,13 +29,13 @@ FAMILIES = {
 
 @pytest.mark.parametrize("name", TRAINED_BY_PROBES)
 def test_a_method_keeps_the_contract(name: str) -> None:
-    assert len(check_method(METHODS[name].make(), name=name)) == 8
+    assert len(check_method(METHODS[name].make(), name=name)) == 9
 
 
 def test_a_chain_keeps_the_contract() -> None:
     world = planted(n=240, depths=2)
     first = replace(world.student, backbone=world.student.backbone.at(5))
-    assert len(check_method(METHODS["bootstrap"].make(through=(first,)), name="bootstrap", world=world)) == 8
+    assert len(check_method(METHODS["bootstrap"].make(through=(first,)), name="bootstrap", world=world)) == 9
 
 
 @pytest.fixture(scope="module")
