@@ -84,7 +84,7 @@ def cost() -> None:
     edges, seconds = timed(lambda: near.similar_pairs(texts, at=0.7))
     length = np.mean([len(text) for (text,) in texts])
     print(f"{len(texts)} rows of {length:.0f} characters: {len(edges)} pairs in {seconds:.1f} s")
-    sample = texts[:: len(texts) // SAMPLE] + texts[:SAMPLE]
+    sample = [*texts[:: len(texts) // SAMPLE], *texts[:SAMPLE]]
     sample = sorted(set(sample))
     found, fast = timed(lambda: near.similar_pairs(sample, at=0.7))
     every, slow = timed(lambda: exact(sample, 0.7))
