@@ -22,8 +22,7 @@ from oversight.tasks.split import Seed, Split, split_task
 from oversight.tasks.task import Labels, Rows, Task, ids_sha256
 
 T = TypeVar("T")
-VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 2, "teach": 4, "ceiling": 2, "rows": 1, "score": 4}
-VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 2, "teach": 5, "ceiling": 2, "rows": 1, "score": 4}
+VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 2, "teach": 5, "ceiling": 2, "rows": 1, "score": 5}
 
 
 @dataclass(frozen=True)
