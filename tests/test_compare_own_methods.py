@@ -221,7 +221,7 @@ def test_a_file_that_was_edited_after_a_version_of_it_was_scored_is_exploratory(
     second, other = load_method("own.py:mine")[1], load_method("own.py:Tried")[1]
     past = Past().scored(first, "10:00")
     assert past.says(first, settings={}) is None and past.says(other, settings={}) is None
-    said = "1 other version of its file had been scored on the test rows of fruit before"
+    said = "1 other version of its code had been scored on the test rows of fruit before"
     assert past.says(second, settings={}) == said
     assert past.scored(second, "11:00").says(first, settings={}) is None, "the first text was not chosen by its score"
 

@@ -222,7 +222,7 @@ def hiding() -> Scaled:
         Changing(),
         hiding(),
         object(),
-        print,
+        open,
         Scaled(loss=Remembering()),
     ],
     ids=["object", "namespace", "bound", "not frozen", "hidden", "bare", "builtin", "inside"],

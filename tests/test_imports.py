@@ -21,15 +21,16 @@ HEAVY = ("torch", "transformers", "sklearn", "pandas", "pyarrow", "matplotlib", 
 # for reports, which show intervals. What stands under TYPE_CHECKING is not imported and does not count.
 HOUSE: dict[str, set[str]] = {
     "errors": set(),
-    "describe": {"errors"},
+    "versions": set(),
+    "describe": {"errors", "versions"},
     "sealed": set(),
     "ties": set(),
     "tasks": {"errors", "ties"},
     "metrics": {"errors", "ties"},
-    "runs": {"errors", "sealed"},
+    "runs": {"errors", "sealed", "versions"},
     "models": {"errors", "describe", "sealed", "tasks", "ties"},
     "supervision": {"errors", "tasks", "models", "ties"},
-    "methods": {"errors", "tasks", "models", "ties"},
+    "methods": {"errors", "describe", "tasks", "models", "ties"},
     "reports": {"errors", "tasks", "metrics", "ties"},
 }
 HOUSE["testing"] = {"errors", "describe", "methods", "models", "tasks", "ties"}

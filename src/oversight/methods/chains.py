@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ NONE_ON_THE_WAY = (
 @dataclass(frozen=True, kw_only=True)
 class Told:
     """A fitted student with more to say of how it came about."""
+
+    kind: ClassVar[str] = "chain_told"
 
     fitted: Fitted
     choices: Mapping[str, object]
@@ -45,6 +48,8 @@ class Bootstrap:
 
     Source: Burns et al. 2023, arXiv:2312.09390, section 4.3.1 (bootstrapping), where each hop has a fresh split too.
     """
+
+    kind: ClassVar[str] = "bootstrap"
 
     through: tuple[Student, ...] = ()
     loss: Loss = cross_entropy

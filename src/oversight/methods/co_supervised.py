@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class CoSupervised:
         narrower specialists, the student of one level assigning those of the next by their declared classes); soft
         labels; updates are not multiplied by 1 / r; without local-global consistency, which is not in the code.
     """
+
+    kind: ClassVar[str] = "co_supervised"
 
     rounds: int = 1
     top: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ class RandomLabels:
     What it scores above chance is luck or a fault; `strong on random labels` in every comparison. Draws are by row id
     and seed; transfer and validation rows alike.
     """
+
+    kind: ClassVar[str] = "random_labels"
 
     @property
     def needs(self) -> Needs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from oversight.methods.entry import Entry
 from oversight.methods.losses.auxiliary import hardened
@@ -41,6 +41,8 @@ class EvidentialLoss:
         `edl_logconf_step_loss_fn`: evidence exp(z), 1e-4, 0.25 and 0.25); Sensoy et al. 2018, arXiv:1806.01768.
     Differs: the share of the own choice grows without a jump where the warm-up ends.
     """
+
+    kind: ClassVar[str] = "evidential_loss"
 
     kl_weight: float = 1e-4
     aux_weight: float = 0.25
@@ -94,6 +96,8 @@ class Evidential:
         student hands out softmax(z), not the Dirichlet's mean softmax(softplus(z)): the same choice, other
         probabilities.
     """
+
+    kind: ClassVar[str] = "evidential"
 
     kl_weight: float = 1e-4
     aux_weight: float = 0.25

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -91,6 +92,8 @@ class ConfidenceFilter:
     Source: safety-research/automated-w2s (0.75), and earlier Burns et al. 2023, appendix B (confidence thresholding).
     """
 
+    kind: ClassVar[str] = "confidence_filter"
+
     threshold: float = 0.75
 
     def __post_init__(self) -> None:
@@ -121,6 +124,8 @@ class KnnFilter:
     Differs: 20 neighbours; a row is not its own neighbour; any number of classes; states of the student's depth, there
         of half the depth; validation rows are not filtered.
     """
+
+    kind: ClassVar[str] = "knn_filter"
 
     fraction: float = 0.1
     neighbours: int = 20
@@ -155,6 +160,8 @@ class LogisticFilter:
     Differs: features are standardised before they are penalised, so the penalty is another; any number of classes;
         states of the student's depth, there of half the depth; validation rows are not filtered.
     """
+
+    kind: ClassVar[str] = "logistic_filter"
 
     fraction: float = 0.1
     penalty: float = 1e-2
@@ -195,6 +202,8 @@ class TopologicalFilter:
     Differs: 20 neighbours; any number of classes; states of the student's depth, there of half the depth; validation
         rows are not filtered.
     """
+
+    kind: ClassVar[str] = "topological_filter"
 
     fraction: float = 0.1
     neighbours: int = 20
@@ -238,6 +247,8 @@ class AgreementFilter:
     Source: this project, after Guo and Yang 2024, arXiv:2406.19032, who ask one supervisor repeatedly and keep or
         weight by the frequency of its answer.
     """
+
+    kind: ClassVar[str] = "agreement_filter"
 
     share: float = 1.0
 

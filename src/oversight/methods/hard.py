@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from oversight.methods.entry import Entry
 from oversight.methods.method import Needs, WeakData
@@ -21,6 +22,8 @@ class HardLabels:
 
     Source: Burns et al. 2023, arXiv:2312.09390 (soft against hard weak labels).
     """
+
+    kind: ClassVar[str] = "hard"
 
     loss: Loss = cross_entropy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Needs:
         missing: what it lacks as it is set up, and how to give it; such a method cannot run.
     """
 
+    kind: ClassVar[str] = "needs"
+
     supervisors: tuple[int, int | None] = (1, 1)
     losses: tuple[Loss, ...] = ()
     students: tuple[Student, ...] = ()
@@ -51,6 +53,8 @@ class WeakData:
         validation: rows for choices.
         validation_labels: labels of those, in the same order of supervisors.
     """
+
+    kind: ClassVar[str] = "weak_data"
 
     rows: Rows
     labels: tuple[Labels, ...]
@@ -141,6 +145,8 @@ class WithLoss:
     Attributes:
         loss: a function of (logits, targets, progress); see `Loss`.
     """
+
+    kind: ClassVar[str] = "with_loss"
 
     loss: Loss = cross_entropy
 

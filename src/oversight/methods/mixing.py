@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -91,6 +92,8 @@ class Pooled:
         by: what is bought one after the other, see `tasks.split.buying_order`.
     """
 
+    kind: ClassVar[str] = "pooled"
+
     n_weak: int | None = None
     by: str = "rows"
 
@@ -117,6 +120,8 @@ class Weighted:
         n_weak, by: as for `Pooled`.
         weights: w to choose from, above 0; a single one is taken as it is.
     """
+
+    kind: ClassVar[str] = "weighted"
 
     n_weak: int | None = None
     by: str = "rows"

@@ -24,6 +24,8 @@ class OracleEarlyStopping:
     Source: Burns et al. 2023, arXiv:2312.09390, section 5.1 (early stopping on ground truth).
     """
 
+    kind: ClassVar[str] = "oracle_early_stopping"
+
     name: ClassVar[str] = "oracle_early_stopping"
 
     loss: Loss = cross_entropy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from oversight.errors import InputError
 from oversight.methods.entry import Entry
@@ -43,6 +43,8 @@ class DecayToStart:
     Differs: decoupled from the gradient; the new head has no start and is left alone.
     """
 
+    kind: ClassVar[str] = "decay_to_start"
+
     strength: float = 10.0
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class AnchoredStates:
         weight are not known here.
     """
 
+    kind: ClassVar[str] = "anchored_states"
+
     strength: float = 1.0
 
     def __post_init__(self) -> None:
@@ -96,6 +100,8 @@ class AnchoredStates:
 class LastWeights:
     """Naive without early stopping: the weights after the last update."""
 
+    kind: ClassVar[str] = "last_weights"
+
     @property
     def needs(self) -> Needs:
         """One supervisor and a student that is fine-tuned."""
@@ -113,6 +119,8 @@ class ProbeFirst:
 
     Source: Kumar et al. 2022, arXiv:2202.10054; for weak-to-strong Burns et al. 2023, arXiv:2312.09390, section 5.
     """
+
+    kind: ClassVar[str] = "probe_first"
 
     @property
     def needs(self) -> Needs:

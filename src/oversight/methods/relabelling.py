@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class StrongToStrong:
 
     Source: EleutherAI/w2s, strong-to-strong iterations (validation rows are relabelled too).
     """
+
+    kind: ClassVar[str] = "strong_to_strong"
 
     rounds: int = 2
     loss: Loss = cross_entropy
@@ -65,6 +68,8 @@ class RelabelDiscarded:
     Source: this project, after arXiv:2503.04249 (two stages against overfitting), where a generating supervisor's
         self-consistency decides, and a question's answers are written again.
     """
+
+    kind: ClassVar[str] = "relabel_discarded"
 
     threshold: float = 0.75
 
@@ -109,6 +114,8 @@ class Selective:
         arXiv:2511.14166; of that paper only the abstract could be read. In place of its classifier P(IK) of what the
         student knows stands how sure it is; its graph smoothing of weak labels is left out.
     """
+
+    kind: ClassVar[str] = "selective"
 
     share: float = 0.5
     folds: int = 2
@@ -166,6 +173,8 @@ class NeighbourSmoothing:
 
     Source: this project; one round is label propagation (Zhu and Ghahramani 2002) on the graph of nearest neighbours.
     """
+
+    kind: ClassVar[str] = "neighbour_smoothing"
 
     weight: float = 0.5
     neighbours: int = 20

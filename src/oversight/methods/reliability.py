@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,6 +38,8 @@ class EntropyFilter:
     Differs: the answers are those of several supervisors; one that cannot be read is none, there a class of its own;
         rows that are left out are not replaced by repeating others.
     """
+
+    kind: ClassVar[str] = "entropy_filter"
 
     quantile: float = 0.5
 
@@ -73,6 +76,8 @@ class FrequencyWeights:
     Differs: the answers are those of several supervisors; one that cannot be read is none. Choices are made by the
         shares of the answers to validation rows, where all rows count alike.
     """
+
+    kind: ClassVar[str] = "frequency_weights"
 
     temperature: float = 1.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -69,6 +70,8 @@ class Mean:
         loss: what is minimised on it.
     """
 
+    kind: ClassVar[str] = "mean"
+
     loss: Loss = cross_entropy
 
     @property
@@ -90,6 +93,8 @@ class LogOddsMean:
 
     Source: Genest and Zidek 1986, doi:10.1214/ss/1177013825 (logarithmic opinion pool).
     """
+
+    kind: ClassVar[str] = "log_odds_mean"
 
     loss: Loss = cross_entropy
 
@@ -114,6 +119,8 @@ class DawidSkene:
 
     Source: Dawid and Skene 1979, doi:10.2307/2346806.
     """
+
+    kind: ClassVar[str] = "dawid_skene"
 
     smoothing: float = 1.0
 
@@ -167,6 +174,8 @@ class LearnedWeights:
         same projected gradient in every batch.
     Differs: student and weights take turns; there is no first phase on easy rows.
     """
+
+    kind: ClassVar[str] = "learned_weights"
 
     rounds: int = 5
     steps: int = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from oversight.errors import InputError
 from oversight.models.checkpoint import Checkpoint
@@ -34,6 +34,8 @@ class Backbone:
         precision: of the forward pass; `auto` = bfloat16 where the processor has instructions for it.
         device: `auto` = a GPU when there is one.
     """
+
+    kind: ClassVar[str] = "backbone"
 
     checkpoint: Checkpoint
     depth: int | None = None
@@ -105,6 +107,8 @@ class FirstFeatures(Backbone):
     Attributes:
         first: how many coordinates, at least 1.
     """
+
+    kind: ClassVar[str] = "first_features"
 
     first: int
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class BagOfWords:
         strengths: scikit-learn's C, inverse penalties, to choose from.
         min_df: texts in which a word must stand.
     """
+
+    kind: ClassVar[str] = "bag_of_words"
 
     strengths: tuple[float, ...] = STRENGTHS
     min_df: int = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class Probe:
         penalties: L2 penalties to choose from (on standardised features, see `models.solver` for the objective).
         layers: depths to choose from; empty = the backbone's own depth only.
     """
+
+    kind: ClassVar[str] = "probe"
 
     backbone: Backbone
     penalties: tuple[float, ...] = PENALTIES

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
@@ -51,6 +52,8 @@ class Prompted:
     Source: Burns et al. 2023, arXiv:2312.09390 (zero-shot and few-shot baselines); calibration: Zhao et al. 2021,
         arXiv:2102.09690, with the mean over three texts without content.
     """
+
+    kind: ClassVar[str] = "prompted"
 
     backbone: Backbone
     words: tuple[str, ...] = ()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from oversight.describe import kinded
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows
 
@@ -29,6 +30,7 @@ class Loss(Protocol):
         ...
 
 
+@kinded("cross_entropy")
 def cross_entropy(logits: Tensor, targets: Tensor, *, progress: float = 1.0) -> Tensor:
     """Mean of -sum_j targets_j log softmax(logits)_j, in nats.
 
@@ -46,6 +48,8 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, progress: float = 1.0) -> 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
     """Rows that no fit sees, with the labels by which it makes its choices (for the ceiling true ones)."""
+
+    kind: ClassVar[str] = "validation"
 
     rows: Rows
     labels: Labels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from oversight.errors import InputError
 from oversight.models.backbone import Backbone
@@ -36,6 +36,8 @@ class Told:
 
     Source: Burns et al. 2023, arXiv:2312.09390, appendix E.3.
     """
+
+    kind: ClassVar[str] = "told"
 
     student: Student
     words: tuple[str, ...]
@@ -128,6 +130,8 @@ class Hearing:
         how: the student, and how its prompts read.
         answers: class by row id.
     """
+
+    kind: ClassVar[str] = "hearing"
 
     how: Told
     answers: Mapping[str, int]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,8 +16,7 @@ from oversight.studies.sweep import Swept
 from oversight.studies.weak_to_strong import Scored
 
 LATER = "~"
-KINDS_OF = ("class", "function", "type", "source")
-FROM_A_FILE = re.compile(r'"method_([0-9a-f]{16})\.([^"]+)"')
+DONE_BY = ("kind", "class", "function", "type", "code", "members", "names", "bases")
 BY_HAND = "its settings were given by hand, not chosen on development tasks"
 Seen = Mapping[tuple[str, str], str]
 
@@ -113,7 +111,7 @@ def exploratory(
     """Why a method may owe something to the test rows on which it is now compared; None: it does not.
 
     Settings owe nothing where they are the defaults, or were scored on these rows before any other of the method; the
-    text of a method from a file where it was scored before any other text of that name.
+    code of a method of the user's where it was scored before any other code of that name.
 
     Args:
         scored: by task, the method's studies.
@@ -134,7 +132,7 @@ def exploratory(
         ]
         n_settings = sum(_skeleton(method) == _skeleton(own) for method in before) if settings else 0
         n_texts = sum(_another_text(method, own) for method in before)
-        for n, what in ((n_settings, "other setting{} of it"), (n_texts, "other version{} of its file")):
+        for n, what in ((n_settings, "other setting{} of it"), (n_texts, "other version{} of its code")):
             if n:
                 found = what.format("s" * (n > 1))
                 return f"{n} {found} had been scored on the test rows of {short_name(task)} before"
@@ -152,13 +150,28 @@ def _skeleton(method: str) -> str:
     def bare(thing: Any) -> Any:
         if isinstance(thing, dict):
             found: dict[str, Any] = thing
-            return {key: one if key in KINDS_OF else bare(one) for key, one in sorted(found.items())}
+            return {key: one if key in DONE_BY else bare(one) for key, one in sorted(found.items())}
         return [bare(one) for one in thing] if isinstance(thing, list) else None
 
     return json.dumps(bare(json.loads(method)))
 
 
 def _another_text(one: str, other: str) -> bool:
-    """Whether two descriptions name the same things of files that differ; see `resolve.methods.load_method`."""
-    first, second = (sorted((name, text) for text, name in FROM_A_FILE.findall(method)) for method in (one, other))
+    """Whether two descriptions name the same functions and classes of the user's, of which the code differs."""
+    first, second = (sorted(_own(json.loads(method))) for method in (one, other))
     return bool(first) and first != second and [name for name, _ in first] == [name for name, _ in second]
+
+
+def _own(described: Any) -> Iterator[tuple[str, str]]:
+    """The user's functions and classes in a description, each with all that is told of its code; see `describe`."""
+    if isinstance(described, list):
+        for part in cast("list[Any]", described):
+            yield from _own(part)
+    elif isinstance(described, dict):
+        told = cast("dict[str, Any]", described)
+        own = told.keys() & {"code", "members"}
+        if own:
+            name = str(told.get("function", told.get("class")))
+            yield name, json.dumps({key: one for key, one in told.items() if key != "fields"}, sort_keys=True)
+        for part in [told.get("fields")] if own else told.values():
+            yield from _own(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,6 +41,8 @@ class Boosted:
     Differs: from that code, err is that on the weighted weak rows; there it is that on the rows to be labelled, with
         their true labels, which a supervisor does not have. From SAMME: members vote by probabilities.
     """
+
+    kind: ClassVar[str] = "boosted"
 
     student: Student
     rounds: int = ROUNDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ class Bought:
         n: rows, at least 0; None = all transfer rows.
         by: `rows`, or `groups`: whole ones, of the last only as many rows as are wanted.
     """
+
+    kind: ClassVar[str] = "bought"
 
     n: int | None
     by: str = "rows"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,6 +37,8 @@ class Errors:
         n_wrong: how many rows, exactly.
         seed: of the draws, and of ties.
     """
+
+    kind: ClassVar[str] = "errors"
 
     structure: str
     n_wrong: int
@@ -119,6 +122,8 @@ class Corrupted:
 
     Source: after Burns et al. 2023, arXiv:2312.09390, appendix E.2. Differs: see docs/stress.md.
     """
+
+    kind: ClassVar[str] = "corrupted"
 
     structure: str
     like: Supervisor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class Elicited:
     Differs: 16 rows and 4 steps for each, for the price (there 256 at once and about 12 steps each); rows beyond are
         labelled after these examples (there in further searches, by a model trained on the earlier ones).
     """
+
+    kind: ClassVar[str] = "elicited"
 
     student: Prompted
     rows: int = 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class Annealing:
         hottest, coldest: temperatures T = max(coldest, hottest / (1 + cooling log(1 + changes accepted so far))).
         cooling: at least 0.
     """
+
+    kind: ClassVar[str] = "annealing"
 
     initial: int = 8
     sweeps: int = 4
@@ -51,6 +54,8 @@ class Coherent:
         proposed: changes that were considered.
         asked: predictions that the model made.
     """
+
+    kind: ClassVar[str] = "coherent"
 
     classes: dict[int, int]
     utility: float

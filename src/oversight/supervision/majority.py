@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from oversight.tasks.task import Bools, Labels, Rows, Task
 @dataclass(frozen=True)
 class Majority:
     """Gives every row the class shares of the weak rows, so that it always chooses the most common class."""
+
+    kind: ClassVar[str] = "majority"
 
     name: str = "majority class"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class Resampled:
 
     Source: Breiman 1996, doi:10.1007/BF00058655 (bagging).
     """
+
+    kind: ClassVar[str] = "resampled"
 
     student: Student
     draw: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -84,6 +84,8 @@ class Derived(Protocol):
 class Trained:
     """The paper's weak supervisor: a small student trained on the weak rows with ground truth."""
 
+    kind: ClassVar[str] = "trained"
+
     student: Student
 
     @property
@@ -129,6 +131,8 @@ class Given:
         labels: of at least all test rows; transfer rows without an answer are not trained on.
         name: what the user called them.
     """
+
+    kind: ClassVar[str] = "given"
 
     labels: Labels
     name: str
@@ -195,6 +199,8 @@ class Flipped:
         fraction: of rows that are wrong, in [0, 1]; (k - 1) / k is pure chance.
         confidence: probability given to the class named.
     """
+
+    kind: ClassVar[str] = "flipped"
 
     fraction: float
     confidence: float = 1.0

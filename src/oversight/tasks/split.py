@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,8 @@ class Seed:
         order: order of rows in training.
     """
 
+    kind: ClassVar[str] = "seed"
+
     split: int
     init: int
     order: int
@@ -48,6 +51,8 @@ class Seed:
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """Disjoint rows: what the supervisor, the student, every choice and the final score may see."""
+
+    kind: ClassVar[str] = "split"
 
     weak: tuple[str, ...]
     transfer: tuple[str, ...]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,8 @@ class Rows:
         others: n second texts of preference pairs ("is `text` better than `other`?"), or None.
         groups: n group names; rows of one group stay in the same part of every split.
     """
+
+    kind: ClassVar[str] = "rows"
 
     ids: tuple[str, ...]
     texts: tuple[str, ...]
@@ -96,6 +98,8 @@ class Labels:
         answered: (n,) bool; False = the supervisor abstained, and its row of `probs` means nothing.
         source: who gave them, e.g. "bow, seed 3", "truth", "people:votes.csv".
     """
+
+    kind: ClassVar[str] = "labels"
 
     row_ids: tuple[str, ...]
     probs: Floats
@@ -153,6 +157,8 @@ class Task:
         grouped: whether a group was named (without it, each distinct text is its own group).
         warnings: one line each on what was found while loading.
     """
+
+    kind: ClassVar[str] = "task"
 
     name: str
     rows: Rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from oversight.methods.entry import Entry, of_loss
 from oversight.methods.losses.checked import inside
@@ -40,6 +40,8 @@ class Product:
     Differs: in log space and in the precision of the logits.
     """
 
+    kind: ClassVar[str] = "product"
+
     alpha: float = 1.0
     beta: float = 1.0
 
@@ -63,6 +65,8 @@ class Entropy:
     Source: EleutherAI/w2s, whose version cuts the gradient of the second term and is therefore (1 - a) CE.
     Differs: the gradient is kept; a is the same throughout, there it grows over the first 100 updates.
     """
+
+    kind: ClassVar[str] = "entropy"
 
     aux_weight: float = 0.5
 
@@ -91,6 +95,8 @@ class Window:
     Differs: for k > 2 the distance from equal shares is scaled to [0, 0.5]; the median is of the batch, there of all
         training rows.
     """
+
+    kind: ClassVar[str] = "window"
 
     radius: float = 0.15
 
@@ -128,6 +134,8 @@ class AdaptConf:
         ImageNet; a warm-up of a quarter of the training where labels are noisy, none elsewhere).
     Differs: weak labels are probabilities, so there is no temperature of distillation; no term for true labels.
     """
+
+    kind: ClassVar[str] = "adaptconf"
 
     temperature: float = 0.5
     warmup_fraction: float = 0.25

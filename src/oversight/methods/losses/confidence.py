@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from oversight.describe import kinded
 from oversight.methods.entry import Entry, of_loss
 from oversight.methods.losses.checked import inside
 from oversight.models.student import cross_entropy
@@ -16,6 +17,7 @@ MOST_SWEEPS = 30
 SURE = 1e-6
 
 
+@kinded("confidence_loss")
 def confidence_loss(
     logits: Tensor, targets: Tensor, *, progress: float, aux_weight: float = 0.5, warmup_fraction: float = 0.2
 ) -> Tensor:
@@ -128,6 +130,8 @@ class Confidence:
         warmup_fraction: in (0, 1].
     """
 
+    kind: ClassVar[str] = "confidence"
+
     aux_weight: float = 0.5
     warmup_fraction: float = 0.2
 
@@ -155,6 +159,8 @@ class MedianConfidence:
         (their buffer also took in what was predicted for evaluation); the warm-up is a share of the training, there
         100 updates.
     """
+
+    kind: ClassVar[str] = "confidence_median"
 
     aux_weight: float = 0.5
     warmup_fraction: float = 0.2
@@ -185,6 +191,8 @@ class BalancedConfidence:
     Source: EleutherAI/w2s, its logconf loss with balanced batches.
     Differs: as `MedianConfidence`.
     """
+
+    kind: ClassVar[str] = "confidence_balanced"
 
     aux_weight: float = 0.5
     warmup_fraction: float = 0.2

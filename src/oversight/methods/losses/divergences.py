@@ -8,7 +8,7 @@ whether its losses are scaled or smoothed like these is not known here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from oversight.methods.entry import Entry, of_loss
 from oversight.methods.losses.checked import inside
@@ -24,6 +24,8 @@ TINY = 1e-12
 class KL:
     """KL(y || p): the gradient of cross-entropy, and 0 where the student says what the weak label says."""
 
+    kind: ClassVar[str] = "kl"
+
     def __call__(self, logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
         """(n, k) logits and targets -> () nats; `progress` is not used."""
         return (targets * (targets.clamp_min(TINY).log() - logits.log_softmax(-1))).sum(-1).mean()
@@ -35,6 +37,8 @@ class JensenShannon:
 
     f(t) = (t ln t - (t + 1) ln((t + 1) / 2)) / 2.
     """
+
+    kind: ClassVar[str] = "jensen_shannon"
 
     def __call__(self, logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
         """(n, k) logits and targets -> () nats; `progress` is not used."""
@@ -53,6 +57,8 @@ class Hellinger:
     f(t) = (sqrt t - 1)^2.
     """
 
+    kind: ClassVar[str] = "hellinger"
+
     def __call__(self, logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
         """(n, k) logits and targets -> (), no unit; `progress` is not used."""
         affinity = (logits.log_softmax(-1) / 2).exp() * targets.sqrt()
@@ -62,6 +68,8 @@ class Hellinger:
 @dataclass(frozen=True)
 class TotalVariation:
     """sum_j |p_j - y_j| / 2, in [0, 1]; f(t) = |t - 1| / 2. Not smooth where the two are equal."""
+
+    kind: ClassVar[str] = "total_variation"
 
     def __call__(self, logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
         """(n, k) logits and targets -> (), no unit; `progress` is not used."""
@@ -75,6 +83,8 @@ class ChiSquare:
     Attributes:
         epsilon: y~ = (1 - epsilon) y + epsilon / k, in (0, 1]: without it a label of probability 0 has no bound.
     """
+
+    kind: ClassVar[str] = "chi_square"
 
     epsilon: float = 0.1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from oversight.methods.entry import Entry, of_loss
 from oversight.methods.losses.checked import inside
@@ -37,6 +37,8 @@ class ReverseCrossEntropy:
     Differs: the weak label is smoothed by default; there epsilon is 0 and logarithms end at -100.
     """
 
+    kind: ClassVar[str] = "reverse_ce"
+
     epsilon: float = 0.01
 
     def __post_init__(self) -> None:
@@ -57,6 +59,8 @@ class ReverseKL:
     Source: Yao et al. 2025, arXiv:2502.11107, reverse KL, as in the code of Xu et al. 2025 (Gengze/W2SG-Bregman).
     Differs: smoothed by default; the sum over classes, there their mean.
     """
+
+    kind: ClassVar[str] = "reverse_kl"
 
     epsilon: float = 0.01
 
@@ -81,6 +85,8 @@ class Symmetric:
         its code (Gengze/W2SG-Bregman).
     Differs: the weak label is smoothed by default in the reverse part.
     """
+
+    kind: ClassVar[str] = "symmetric"
 
     alpha: float = 1.0
     beta: float = 0.1
@@ -113,6 +119,8 @@ class Cace:
         whose default threshold this is.
     Differs: the weak label is smoothed by default in the reverse part.
     """
+
+    kind: ClassVar[str] = "cace"
 
     threshold: float = 0.01
     epsilon: float = 0.01

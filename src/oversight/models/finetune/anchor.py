@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class Anchor:
         states: (n, t, d) float32 on the processor: s of the t texts of each of n rows.
         weight: strength / v.
     """
+
+    kind: ClassVar[str] = "anchor"
 
     states: Tensor
     weight: float

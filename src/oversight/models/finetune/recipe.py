@@ -38,6 +38,8 @@ class Machine:
             0 = after every update.
     """
 
+    kind: ClassVar[str] = "machine"
+
     tokens_at_once: int | None = None
     checkpointing: bool = False
     compile: bool = False
@@ -80,6 +82,8 @@ class Full:
     Source: Burns et al. 2023, arXiv:2312.09390, appendix A (batch 32, 2 epochs, early stopping on weak labels);
     the learning rates are ours.
     """
+
+    kind: ClassVar[str] = "full"
 
     name: ClassVar[str] = "full"
 
@@ -159,6 +163,8 @@ class Lora(Full):
     Source: Hu et al. 2021, arXiv:2106.09685; by the library peft. Learning rates ten times those of `Full`.
     """
 
+    kind: ClassVar[str] = "lora"
+
     name: ClassVar[str] = "lora"
 
     rank: int = 8
@@ -185,6 +191,8 @@ class LpFt(Full):
 
     Source: Kumar et al. 2022, arXiv:2202.10054.
     """
+
+    kind: ClassVar[str] = "lp_ft"
 
     name: ClassVar[str] = "lp-ft"
 

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,8 @@ class FineTuned:
         backbone: the network and its depth.
         recipe: how it is trained.
     """
+
+    kind: ClassVar[str] = "fine_tuned"
 
     backbone: Backbone
     recipe: Full = field(default=Full())
