@@ -38,6 +38,11 @@ class Said:
 
         return json.loads(self.out, parse_constant=refuse)
 
+    @property
+    def numbers(self) -> Any:
+        """`json` of one study as the first run gives it, which finds nothing in the store."""
+        return {**self.json, "from_store": None}
+
 
 @pytest.fixture(scope="session")
 def reviews_of() -> Callable[..., list[dict[str, Any]]]:

@@ -213,7 +213,7 @@ def test_the_same_command_again_is_answered_by_the_store(
 ) -> None:
     before = published()
     said = oversight(*BASE)
-    assert said.json == first
+    assert said.numbers == first
     assert (said.err, published()) == ("", before)
 
 
@@ -266,7 +266,7 @@ def test_what_a_kept_model_predicts_are_the_bits_of_the_trained_one(kept: Path, 
 @pytest.mark.usefixtures("untrained")
 def test_models_alone_give_the_same_numbers(first: Any, kept: Path, oversight: Run) -> None:
     drop_steps(kept)
-    assert oversight(*BASE).json == first
+    assert oversight(*BASE).numbers == first
 
 
 def test_models_are_not_kept_where_asked(here: Path, oversight: Run) -> None:
@@ -277,9 +277,10 @@ def test_models_are_not_kept_where_asked(here: Path, oversight: Run) -> None:
 
 @pytest.mark.usefixtures("kept", "untrained")
 def test_keeping_models_and_the_machine_decide_nothing(oversight: Run) -> None:
-    plain = oversight(*BASE).json
+    plain = oversight(*BASE).numbers
     assert (
-        oversight(*BASE, "--no-keep-models", "--set", "tokens_at_once=64", "--set", "checkpointing=yes").json == plain
+        oversight(*BASE, "--no-keep-models", "--set", "tokens_at_once=64", "--set", "checkpointing=yes").numbers
+        == plain
     )
 
 
@@ -328,7 +329,7 @@ def test_a_damaged_model_is_named_and_trained_again_to_the_same_numbers(first: A
     flip(folder(kept, key) / "arrays.safetensors")
     drop_steps(kept)
     said = oversight(*BASE)
-    assert without_seconds(said.json) == without_seconds(first)
+    assert without_seconds(said.numbers) == without_seconds(first)
     assert said.err.startswith(f"oversight: damaged result computed again: {key}: ") and said.err.count("\n") == 1
     assert arrays(kept, [key]) == whole
 
@@ -351,7 +352,7 @@ def test_whole_weights_that_are_not_those_of_the_predictions_count_as_damaged(
     drop_steps(kept)
     said = oversight(*BASE)
     assert f"{key}: its weights give predictions that differ by " in said.err and said.err.count("\n") == 1
-    assert without_seconds(said.json) == without_seconds(first)
+    assert without_seconds(said.numbers) == without_seconds(first)
     assert arrays(kept, [key]) == whole
 
 
@@ -417,7 +418,7 @@ def test_killed_again_and_again_the_same_command_ends_with_the_same_numbers(
     assert list((store / "unfinished").iterdir())
     said = oversight(*BASE, *OFTEN)
     assert (said.code, said.err) == (0, "")
-    assert without_seconds(said.json) == without_seconds(first)
+    assert without_seconds(said.numbers) == without_seconds(first)
     assert list((store / "unfinished").iterdir()) == []
     assert {key: one for keys in by_kind(store).values() for key, one in arrays(store, keys).items()} == {
         key: one

@@ -28,7 +28,7 @@ HOUSE: dict[str, set[str]] = {
     "tasks": {"errors", "ties"},
     "metrics": {"errors", "ties"},
     "runs": {"errors", "sealed", "versions"},
-    "models": {"errors", "describe", "sealed", "tasks", "ties"},
+    "models": {"errors", "versions", "describe", "sealed", "tasks", "ties"},
     "supervision": {"errors", "tasks", "models", "ties"},
     "methods": {"errors", "describe", "tasks", "models", "ties"},
     "reports": {"errors", "tasks", "metrics", "ties"},

@@ -42,8 +42,9 @@ def setup_of(
 
 
 def bytes_of(result: Result) -> tuple[str, dict[str, bytes]]:
-    rows = result.rows(0)
-    return json.dumps(result.as_json()), {role: np.ascontiguousarray(rows.probs[role]).tobytes() for role in ROLES}
+    """All that a study says, but for what it found in the store."""
+    rows, told = result.rows(0), {**result.as_json(), "from_store": None}
+    return json.dumps(told), {role: np.ascontiguousarray(rows.probs[role]).tobytes() for role in ROLES}
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ class Dying(DirectoryStore):
         return super().put(*args, **kwargs)
 bow = BagOfWords(strengths=(0.1, 1.0))
 found = ov.weak_to_strong(sys.argv[1], weak=bow, strong=bow, seeds=2, store=Dying(sys.argv[2]))
-print(found.as_json())
+print({**found.as_json(), "from_store": None})
 """
 
 

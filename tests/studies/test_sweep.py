@@ -39,6 +39,10 @@ class Breakable:
     inner: Any
     spoiler: str
 
+    def identity(self) -> dict[str, Any]:
+        """What it learns does not depend on the file, which decides only whether it does."""
+        return {"inner": self.inner, "spoiler": self.spoiler}
+
     @property
     def name(self) -> str:
         return "breakable"

@@ -169,6 +169,8 @@ def print_result(result: Result) -> None:
     from oversight.reports.tables import as_rich
 
     Console(highlight=False).print(as_rich(result))
+    for line in result.about.get("from_store", ()):
+        typer.echo(line)
 
 
 def print_studies(result: Result, report: Path | None) -> None:

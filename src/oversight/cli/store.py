@@ -160,17 +160,23 @@ def import_results(source: o.Archive, store: o.Store = None, as_json: o.Json = F
 def why_recompute(key: o.Key, other: o.OtherKey, store: o.Store = None, as_json: o.Json = False) -> None:
     """In what two results differ, down to the first cause."""
     from oversight.runs.lineage import differences
+    from oversight.runs.provenance import other_patches
+    from oversight.versions import full
 
     kept = o.directory(store)
     one, two = kept.find(key), kept.find(other)
     found = differences(kept, one, two)
+    patches = other_patches(kept.about(one)) if one == two else {}
     if as_json:
         rows = [store_tables.difference_json(difference) for difference in found]
-        return printing.print_json({"keys": [one, two], "differences": rows})
+        here = {name: {"stored": version, "here": full(name)} for name, version in patches.items()}
+        return printing.print_json({"keys": [one, two], "differences": rows, "other_patches": here})
     for difference in found:
         typer.echo(str(difference))
     if one == two:
         typer.echo("the same result")
+        for name, version in patches.items():
+            typer.echo(f"computed with {name} {version}, here is {full(name)}: patches are in no key")
 
 
 def _study(store: DirectoryStore, name: str) -> Kept | None:

@@ -182,7 +182,9 @@ def _run(setup: Setup, store: Store, began: float, keep_models: bool = True, *, 
     printing.print_foretold(predictions, overlapping)
     with printing.progress_bar() as progress:
         result = finish_study(campaign, store=store, progress=progress, about=about)
-    return dataclasses.replace(result, about={**result.about, "seconds": round(time.monotonic() - began, 1)})
+    told = campaign.from_store
+    found = {} if told is None else {"from_store": [str(told), *told.notes]}
+    return dataclasses.replace(result, about={**result.about, **found, "seconds": round(time.monotonic() - began, 1)})
 
 
 def about_now(store: Store) -> dict[str, Any]:

@@ -58,6 +58,8 @@ class Study:
         choices: by role and seed, what was chosen while fitting.
         warnings: what a reader must know before believing the numbers.
         keys: by role and seed, where the store keeps the predictions.
+        from_store: how many of the steps behind `keys` had been in the store before this run, when they were made, by
+            which version (`runs.provenance.FromStore`); None where all were computed, or it is not known.
         ties: by role and seed, test rows on which classes tie, so that they share the choice.
         leak: the supervisor's accuracy on `transfer` and `test` rows and uncorrected `p` of their being equal; None =
             not tested.
@@ -89,6 +91,7 @@ class Study:
     ties: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     leak: Mapping[str, float] | None = None
     theory: Theory | None = None
+    from_store: Mapping[str, Any] | None = None
     no_theory: str | None = None
 
     def score(self, role: str) -> Estimate:
@@ -119,6 +122,7 @@ class Study:
             "choices": self.choices,
             "warnings": list(self.warnings),
             "keys": self.keys,
+            "from_store": None if self.from_store is None else dict(self.from_store),
         }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from oversight.errors import StepError
 from oversight.runs.collect import made_from
 from oversight.runs.kept import all_kept
+from oversight.runs.provenance import differs_in_patch
 from oversight.runs.store import DirectoryStore, record_of
 
 ABSENT, UNKNOWN = "absent", "step"
@@ -124,10 +125,21 @@ def _compared(store: DirectoryStore, pair: tuple[str, str]) -> tuple[list[Differ
     found = [difference("version", one.get("version"), other.get("version"))]
     found = [version for version in found if version.one != version.other]
     found += [difference(*field) for field in fields_apart("config", one.get("config"), other.get("config"))]
+    found += [difference(*field) for field in _patches(one, other)]
     pairs, extra = _matched(store, one.get("inputs", ()), other.get("inputs", ()))
     if extra is not None:
         found.append(difference("inputs", *extra))
     return found, pairs
+
+
+def _patches(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Libraries of which the two were computed with different patch versions, which are in no key."""
+    versions: list[Mapping[str, str]] = [record.get("versions", {}) for record in (one, other)]
+    used: Mapping[str, str] = one.get("config", {}).get("libraries", {})
+    for name in sorted(used):
+        a, b = (known.get(name, ABSENT) for known in versions)
+        if differs_in_patch(a, b):
+            yield f"versions.{name}", a, b
 
 
 def fields_apart(path: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -75,6 +75,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._kept: dict[str, Outcome] = {}
+        self._about: dict[str, Mapping[str, Any]] = {}
 
     def get(self, key: str) -> Outcome | None:
         """See `Store.get`."""
@@ -82,8 +83,12 @@ class MemoryStore:
 
     def put(self, key: str, outcome: Outcome, *, about: Mapping[str, Any]) -> Outcome:
         """See `Store.put`."""
-        del about
+        self._about.setdefault(key, about)
         return self._kept.setdefault(key, outcome)
+
+    def about(self, key: str) -> Mapping[str, Any] | None:
+        """What made an outcome, when, from what; None: it is not there."""
+        return self._about.get(key)
 
     def peek(self, key: str) -> bool:
         """See `Store.peek`."""

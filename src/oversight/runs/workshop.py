@@ -16,6 +16,7 @@ from oversight.runs.claims import Claims
 from oversight.runs.graph import Graph
 from oversight.runs.steps import Step, Tick
 from oversight.runs.store import Outcome, Store
+from oversight.versions import installed
 
 WARM_BYTES, MOST_WARM = 1 << 30, 256
 ATTEMPTS = 3
@@ -241,6 +242,7 @@ def _about(step: Step, seconds: float, memory_bytes: int) -> Mapping[str, Any]:
         "seconds": seconds,
         "memory_bytes": memory_bytes,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "versions": installed(),
     }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -20,7 +20,11 @@ from oversight.runs.store import Outcome
 from oversight.supervision.supervisor import Derived, Supervisor
 from oversight.tasks.split import Seed, Split, split_task
 from oversight.tasks.task import Labels, Rows, Task, ids_sha256
+from oversight.versions import minors
 
+OF_NETWORKS = ("torch", "transformers")
+RUN_NETWORKS = frozenset(["fine_tuned", "prompted", "elicited", "coherent"])
+WITHOUT_TORCH = frozenset(["trained", "given", "flipped", "bag_of_words", "with_loss"])
 T = TypeVar("T")
 VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 2, "teach": 5, "ceiling": 2, "rows": 1, "score": 5}
 
@@ -187,7 +191,8 @@ class Plan:
         return self.task if name == "test" else self.tests[name]
 
     def _step(self, kind: str, config: Mapping[str, Any], inputs: tuple[Step, ...], what: object, name: str) -> Step:
-        step = Step(kind=kind, version=VERSIONS[kind], config=config, inputs=inputs, name=f"{self.task.name}: {name}")
+        whole = {**config, "libraries": minors(libraries(kind, config))}
+        step = Step(kind=kind, version=VERSIONS[kind], config=whole, inputs=inputs, name=f"{self.task.name}: {name}")
         self.objects.setdefault(step.key, what)
         return step
 
@@ -219,6 +224,39 @@ class Plan:
 
     def _data(self, seed: Seed) -> dict[str, Any]:
         return {**self._fingerprints(), "seed": [seed.split, seed.init, seed.order]}
+
+
+def libraries(kind: str, config: Mapping[str, Any]) -> set[str]:
+    """The libraries that compute a step; their major and minor version belongs to its key.
+
+    Args:
+        kind: of the step.
+        config: who learns in it, as described.
+    """
+    if kind == "rows":
+        return set()
+    if kind == "features":
+        return {"numpy", *OF_NETWORKS}
+    found = {"numpy"}
+    who = [config[name] for name in ("supervisor", "student", "method") if name in config]
+    known = {str(value) for name, value in _told(who) if name == "kind"}
+    own = any(name in ("code", "members") for name, _ in _told(who))
+    if "bag_of_words" in known:
+        found.add("scikit-learn")
+    if known & RUN_NETWORKS:
+        found.update(OF_NETWORKS)
+    return found | ({"torch"} if known - WITHOUT_TORCH or own else set())
+
+
+def _told(described: Any) -> Iterator[tuple[str, Any]]:
+    """All names in a description, each with its value."""
+    if isinstance(described, list):
+        for one in cast("list[Any]", described):
+            yield from _told(one)
+    elif isinstance(described, dict):
+        for name, one in cast("dict[str, Any]", described).items():
+            yield name, one
+            yield from _told(one)
 
 
 def check_join(outcome: Outcome, part: str, rows: Rows) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from oversight.models.workbench import Shelf, working_at
 from oversight.runs.store import DirectoryStore, Outcome, Store
 from oversight.sealed import Array
+from oversight.versions import installed
 
 UNFINISHED = "unfinished"
 
@@ -30,7 +31,9 @@ class StoreShelf:
     ) -> None:
         """See `Shelf.keep`."""
         made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.store.put(key, Outcome(arrays=arrays, record=record), about={**about, "made": made})
+        self.store.put(
+            key, Outcome(arrays=arrays, record=record), about={**about, "made": made, "versions": installed()}
+        )
 
     def spoil(self, key: str, reason: str) -> None:
         """See `Shelf.spoil`."""

@@ -18,6 +18,7 @@ from oversight.reports.result import Result, Study, TestRows
 from oversight.runs.drive import run_graph
 from oversight.runs.graph import Graph
 from oversight.runs.kept import Kept, keep
+from oversight.runs.provenance import FromStore, Record, provenance, records_in
 from oversight.runs.steps import Progress, Step
 from oversight.runs.store import DirectoryStore, MemoryStore, Store
 from oversight.runs.workshop import outcome_of
@@ -142,6 +143,7 @@ class Campaign:
         graph: of all their steps; shared ones are there once.
         keep_models: whether the store also keeps fine-tuned weights.
         shown: baselines by setup (its `id`), supervisor and student.
+        found: records of steps that were in the store when it began.
     """
 
     scored: tuple[Scored, ...]
@@ -150,6 +152,12 @@ class Campaign:
     shown: Mapping[tuple[int, str, str], tuple[Baseline, ...]] = field(
         default_factory=dict[tuple[int, str, str], tuple[Baseline, ...]]
     )
+    found: Mapping[str, Record] = field(default_factory=dict[str, Record])
+
+    @property
+    def from_store(self) -> FromStore | None:
+        """What of all its steps had been in the store when it began."""
+        return provenance(self.found, self.graph.steps)
 
     def baselines(self, one: Scored) -> tuple[Baseline, ...]:
         """Those that stand beside a study."""
@@ -176,7 +184,7 @@ class Campaign:
         for one in self.scored:
             outcome = outcome_of(store, one.step.key)
             if outcome is not None:
-                studies.append(study_of(one.names, outcome.record))
+                studies.append(self._with_provenance(study_of(one.names, outcome.record)))
                 by_key[one.step.key] = one
 
         def rows_of(study: Study) -> TestRows:
@@ -186,6 +194,10 @@ class Campaign:
 
         found = Result(studies=with_suspicions(studies), about=about or {}, rows_of=rows_of)
         return found, len(self.scored) - len(studies)
+
+    def _with_provenance(self, study: Study) -> Study:
+        told = provenance(self.found, (key for keys in study.keys.values() for key in keys))
+        return study if told is None else replace(study, from_store=told.as_json())
 
 
 def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
@@ -279,7 +291,7 @@ def begin_study(
     """Plan a study and write down in the store what is asked for; nothing is computed. Arguments: see `run_study`."""
     campaign = plan_studies([setup], keep_models=keep_models)
     write_down(store, campaign.kept(f"w2s {setup.task.name}", {**(about or {}), "made": now()}))
-    return campaign
+    return replace(campaign, found=records_in(store, campaign.graph.steps))
 
 
 def finish_study(

@@ -32,6 +32,7 @@ from oversight.models.workbench import workbench
 from oversight.sealed import Array
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows, ids_sha256
+from oversight.versions import minors
 
 VERSION = 2
 CHOSEN = frozenset(["lr", "epochs", "penalties"])
@@ -338,6 +339,7 @@ class _Fits:
         seen = self.seen.labels.on(self.seen.rows).probs
         return {
             "version": VERSION,
+            "libraries": minors(("numpy", "torch", "transformers")),
             "student": describe(self.student),
             "lr": lr,
             "rows": ids_sha256(self.rows.ids),
