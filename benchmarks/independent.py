@@ -38,7 +38,7 @@ DEPTH, MAX_TOKENS, BATCH = 4, 256, 32
 INVERSE_PENALTIES = tuple(10 ** (i / 2) for i in range(-4, 7))
 PENALTIES = tuple(10.0**i for i in range(-4, 3))
 ROLES = ("weak", "student", "ceiling")
-CONTRASTS = {"weak": (1, 0, 0), "student": (0, 1, 0), "ceiling": (0, 0, 1), "gap": (-1, 0, 1)}
+
 RECOVERED, GAP = np.array([-1.0, 1.0, 0.0]), np.array([-1.0, 0.0, 1.0])
 
 
@@ -218,37 +218,93 @@ def run(data: Data, x: Floats, parts: Parts, *, seed: int, c: float | None = Non
     return Run(probs=probs, chosen=(c, student_penalty, ceiling_penalty))
 
 
-def squared_half_widths(right: Bools, groups: Ints) -> list[Floats]:
-    """The matrices (3, 3) of h1^2 and h2^2 (docs/statistics.md) from right answers (s, 3, n); one seed: only h1^2."""
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """What varies (docs/statistics.md): for h1 and h2 the rows' variances and the squared half widths of seeds, (3, 3).
+
+    `q` is t for the rows, `effective` the groups of equal size, `apart` by pair of roles what few discordant rows add.
+    """
+
+    rows: list[Floats]
+    seeds: list[Floats]
+    q: float
+    effective: float
+    apart: Floats
+
+    @property
+    def squares(self) -> list[Floats]:
+        """h1^2 and h2^2."""
+        return [self.q**2 * rows + seeds for rows, seeds in zip(self.rows, self.seeds, strict=True)]
+
+
+def group_model(sizes: Floats) -> tuple[Floats, float]:
+    """CR2's factors and Satterthwaite's degrees of freedom for a mean over groups, by matrices."""
+    variance = np.diag(sizes**1.5)
+    residual = np.eye(len(sizes)) - np.outer(sizes / sizes.sum(), np.ones(len(sizes)))
+    covariance = residual @ variance @ residual.T
+    factors = np.diag(variance) / np.diag(covariance)
+    form = np.diag(factors) @ covariance
+    return factors, float(np.trace(form) ** 2 / np.trace(form @ form))
+
+
+def spread(right: Bools, groups: Ints) -> Spread:
+    """From right answers (s, 3, n); one seed: only h1."""
     s, _, n = right.shape
     numbers = np.unique(groups, return_inverse=True)[1]
-    n_groups = int(numbers.max()) + 1
-    centred = (right - right.mean(2, keepdims=True)) / n
-    u = np.zeros((s, 3, n_groups))
+    sizes = np.bincount(numbers).astype(np.float64)
+    factors, freedom = group_model(sizes)
+    sums = np.zeros((s, 3, len(sizes)))
     for i in range(n):
-        u[:, :, numbers[i]] += centred[:, :, i]
-    f, mean = n_groups / (n_groups - 1), u.mean(0)
-    of_rows = f * mean @ mean.T
-    q_rows = float(student_t.ppf(0.975, n_groups - 1))
+        sums[:, :, numbers[i]] += right[:, :, i] / n
+    u = sums - right.mean(2)[:, :, None] * sizes / n
+    mean, effective = u.mean(0), n**2 / float((sizes**2).sum())
+    of_rows = (factors * mean) @ mean.T
+    q = float(student_t.ppf(0.975, freedom))
+    apart = np.array([[few_discordant(one - other, q, effective) for other in sums.mean(0)] for one in sums.mean(0)])
     if s == 1:
-        return [q_rows**2 * of_rows]
-    within = f * sum(one @ one.T for one in u) / s
+        return Spread(rows=[of_rows], seeds=[np.zeros((3, 3))], q=q, effective=effective, apart=apart)
+    within = sum((factors * one) @ one.T for one in u) / s
     interaction = (within - of_rows) / (s - 1)
     scores = right.mean(2) - right.mean((0, 2))
     of_seeds = scores.T @ scores / (s * (s - 1))
-    q_seeds = float(student_t.ppf(0.975, s - 1))
-    return [q_rows**2 * of_rows, q_rows**2 * (of_rows - interaction) + q_seeds**2 * of_seeds]
+    rest = float(student_t.ppf(0.975, s - 1)) ** 2 * of_seeds
+    rows = [of_rows, of_rows - interaction]
+    return Spread(rows=rows, seeds=[np.zeros((3, 3)), rest], q=q, effective=effective, apart=apart)
+
+
+def few_discordant(d: Floats, q: float, effective: float) -> float:
+    """The variance added to that of a difference with these group sums over n."""
+    squares, fourths = float((d**2).sum()), float((d**4).sum())
+    k = squares**2 / fourths if fourths else 0.0
+    return q**2 * max(0.0, 1 - k / 50) * (squares + 1 / effective**2) / (k + 1)
+
+
+def share(p: float, v: Spread, role: int, n: int) -> tuple[float, float]:
+    """Wilson's interval with a design effect, and p -+ h, whichever allows more, within [0, 1]."""
+    lows, highs, f = [0.0 if p == 0 else p], [p], 1 / v.effective
+    for rows, seeds in zip(v.rows, v.seeds, strict=True):
+        variance, rest = max(float(rows[role, role]), 0.0), float(seeds[role, role])
+        k = v.q**2 * max((variance + f**2 / 4) / (p * (1 - p) + f / 4), 1 / n)
+        roots = np.roots([1 + k, -(2 * p + k), p**2 - rest]).real  # (p - x)^2 = k x (1 - x) + rest
+        half = np.sqrt(v.q**2 * variance + rest)
+        lows += [float(roots.min()), p - half]
+        highs += [float(roots.max()), p + half]
+    return max(0.0, min(lows)), min(1.0, max(highs))
 
 
 def estimates(right: Bools, groups: Ints) -> dict[str, tuple[float, float, float]]:
     """Value, low and high of the three accuracies, the gap and PGR (nan where undefined)."""
-    squares, scores = squared_half_widths(right, groups), right.mean((0, 2))
+    v, scores, n = spread(right, groups), right.mean((0, 2)), right.shape[0] * right.shape[2]
     found: dict[str, tuple[float, float, float]] = {}
-    for name, weights in CONTRASTS.items():
-        a = np.array(weights, np.float64)
-        half = np.sqrt(max(float(a @ m @ a) for m in squares))
-        found[name] = (float(a @ scores), float(a @ scores - half), float(a @ scores + half))
-    found["pgr"] = fieller(scores, squares)
+    for role, name in enumerate(ROLES):
+        found[name] = (float(scores[role]), *share(float(scores[role]), v, role, n))
+    half = np.sqrt(max(float(GAP @ m @ GAP) for m in v.squares) + v.q**2 * v.apart[0, 2])
+    gap = float(GAP @ scores)
+    found["gap"] = (gap, max(-1.0, gap - half), min(1.0, gap + half))
+    gain, whole, rest = v.apart[0, 1], v.apart[0, 2], v.apart[1, 2]
+    weak = min(max((gain + whole - rest) / 2, 0.0), whole)
+    added = np.diag([weak, max(gain - weak, rest - whole + weak, 0.0), whole - weak])
+    found["pgr"] = fieller(scores, [m + v.q**2 * added for m in v.squares])
     return found
 
 

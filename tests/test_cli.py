@@ -18,7 +18,7 @@ import oversight
 
 Records = list[dict[str, Any]]
 PAIR = ("--weak", "bow", "--strong", "bow")
-ESTIMATE = {"value", "low", "high"}
+ESTIMATE = {"value", "low", "high", "n_effective"}
 SCORES = {"accuracy", "auroc", "nll", "brier", "ece"}
 
 

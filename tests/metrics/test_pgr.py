@@ -103,13 +103,18 @@ def test_a_row_part_common_to_all_roles_leaves_pgr_alone(make_scores: MakeScores
     assert (one.low, one.high) == (pytest.approx(two.low, rel=1e-9), pytest.approx(two.high, rel=1e-9))
 
 
-def test_a_student_that_equals_a_role_has_an_exact_pgr(make_scores: MakeScores) -> None:
+def test_a_student_that_equals_a_role_has_its_pgr_and_no_zero_width(make_scores: MakeScores) -> None:
+    """Identical on 400 rows: the gain may be as large as t^2 / 400 rows, and PGR as that over the gap."""
     groups = np.arange(400)
     scores = make_scores(np.random.default_rng(4), groups, seeds=3, seed_sd=0.005)
+    reach = stats.t.ppf(0.975, 399) ** 2 / 400
     for role, value in ((0, 0.0), (2, 1.0)):
-        found = recovered(scores[:, [0, role, 2]], groups).pgr
-        assert found.defined
-        assert (found.low, found.value, found.high) == tuple(pytest.approx(value, abs=1e-9) for _ in range(3))
+        found = recovered(scores[:, [0, role, 2]], groups)
+        assert found.pgr.defined and found.pgr.value == pytest.approx(value, abs=1e-9)
+        assert found.pgr.low < value - 0.9 * reach / found.gap.value
+        assert found.pgr.high > value + 0.9 * reach / found.gap.value
+    same = recovered(scores[:, [0, 0, 2]], groups).gain
+    assert (same.low, same.value, same.high) == (pytest.approx(-reach), 0.0, pytest.approx(reach))
 
 
 @pytest.mark.parametrize("n", [2000, 5000])
@@ -122,7 +127,7 @@ def test_chance_everywhere_has_no_pgr(n: int, seeds: int) -> None:
     found = recovered(scores, np.arange(n))
     assert found.gap.value == pytest.approx(0.0052, abs=1e-3) and found.gap.low < 0 < found.gap.high
     assert math.isnan(found.pgr.value) and found.pgr.reason == "the gap is within noise"
-    assert found.pgr.as_json() == {"value": None, "low": None, "high": None}
+    assert found.pgr.as_json() == {"value": None, "low": None, "high": None, "n_effective": float(n)}
     assert found.weak.defined and found.student.defined and found.ceiling.defined
 
 
@@ -132,7 +137,7 @@ def test_reasons(make_scores: MakeScores) -> None:
     assert recovered(scores, groups).pgr.reason is None
     assert recovered(scores[:, ::-1], groups).pgr.reason == "the ceiling is not above the supervisor"
     assert recovered(scores[:, [0, 1, 0]], groups).pgr.reason == "the ceiling is not above the supervisor"
-    few = "too few groups (G < 50; intervals not tested there)"
+    few = "too few groups (fewer than 50 effective ones)"
     assert recovered(scores, groups // 9).pgr.reason == few
     assert recovered(scores, groups // 8).pgr.reason is None
     assert recovered(scores, np.zeros(400)).pgr.reason == few

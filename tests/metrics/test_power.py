@@ -60,7 +60,7 @@ def test_deterministic_and_fast() -> None:
 def test_too_few_groups_say_so() -> None:
     found = power(gap=0.2, n_test=180, seeds=5, group_size=4)
     assert (found.p_defined, found.n_groups) == (0.0, 45) and math.isnan(found.pgr_width)
-    assert found.reason == "too few groups (G < 50; intervals not tested there)"
+    assert found.reason == "too few groups (fewer than 50 effective ones)"
 
 
 @pytest.mark.parametrize(

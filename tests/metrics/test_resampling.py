@@ -150,7 +150,7 @@ def test_undefined_with_reasons() -> None:
 
     good = [0, 1, 2] if values[2].mean() > values[0].mean() else [2, 1, 0]
     assert reason(good[::-1], np.arange(120)) == "the ceiling is not above the supervisor"
-    assert reason(good, np.arange(120) // 4) == "too few groups (G < 50; intervals not tested there)"
+    assert reason(good, np.arange(120) // 4) == "too few groups (fewer than 50 effective ones)"
     assert reason([0, 1, 0], np.arange(120)) == "the ceiling is not above the supervisor"
     shifted = values.copy()
     shifted[0] = shifted[2] - 1e-6

@@ -31,6 +31,7 @@ def task(name: str, *, family: str | None = None, gap: float = 0.1, **changes: A
         "metric": "accuracy",
         "n_test": 812,
         "n_groups": 203,
+        "n_effective": 203.0,
         "weak": estimate(0.6),
         "reference": estimate(0.63),
         "ceiling": estimate(0.6 + gap),

@@ -62,6 +62,7 @@ def study(
         "metric": "accuracy",
         "n_test": 812,
         "n_groups": 203,
+        "n_effective": 203.0,
         "seeds": seeds,
         "scores": scores(weak, student, ceiling, seeds),
         "chance": 0.5041,

@@ -284,7 +284,7 @@ def test_json_is_json_and_holds_everything(name: str, tmp_path: Path) -> None:
 
 def test_what_is_undefined_is_null_with_its_reason() -> None:
     first = BOARDS["undefined"].as_json()["methods"][1]
-    assert first["gain"] == {"value": None, "low": None, "high": None}
+    assert first["gain"] == {"value": None, "low": None, "high": None, "n_effective": 203.0}
     assert first["pooled_pgr"]["defined"] is False and "a class is missing" in first["pooled_pgr"]["reason"]
     assert first["median_pgr"] is None and first["seconds"] is None
 

@@ -48,6 +48,7 @@ def board(*standings: Standing, **changes: Any) -> Leaderboard:
         metric="accuracy",
         n_test=200,
         n_groups=200,
+        n_effective=200.0,
         weak=known(0.6),
         reference=known(0.7),
         ceiling=known(0.8),

@@ -28,7 +28,7 @@ def results() -> dict[str, Result]:
     )
     several = (
         study(),
-        study(test="shifted", n_test=300, n_groups=300),
+        study(test="shifted", n_test=300, n_groups=300, n_effective=300.0),
         study(test="shifted", method="oracle_x", oracle=True),
     )
     return {

@@ -250,5 +250,5 @@ def test_hard_labels_have_a_squared_prediction_and_no_kl(task: Task, reader: Any
     theory = run_arm(task, people, reader(8), WithLoss(), seeds=2)[0].theory
     assert theory is not None and theory.squared.surplus.defined
     told = theory.as_json()["kl"]
-    assert told["predicted"] == {"value": None, "low": None, "high": None}
+    assert told["predicted"] == {"value": None, "low": None, "high": None, "n_effective": 300.0}
     assert told["holds"] is None and "infinite" in told["reason"] and told["realised"]["value"] is not None

@@ -118,11 +118,11 @@ def test_a_common_class_makes_the_metric_balanced_and_says_so(make_task: Any, ru
 def test_the_json_has_every_field_of_the_design(flipped: Result) -> None:
     found = flipped.as_json()
     assert set(found) >= FIELDS
-    assert set(found["pgr"]) == {"value", "low", "high", "defined", "reason", "covers"}
+    assert set(found["pgr"]) == {"value", "low", "high", "n_effective", "defined", "reason", "covers"}
     assert set(found["agreement"]) == {"all", "weak_right", "weak_wrong"}
     for role in ROLES:
         assert set(found[role]) >= {"accuracy", "auroc", "nll", "brier", "ece"}
-        assert all(set(one) == {"value", "low", "high"} for one in found[role].values())
+        assert all(set(one) == {"value", "low", "high", "n_effective"} for one in found[role].values())
 
 
 def test_several_studies_are_a_list_in_the_json(task: Task, reader: Any) -> None:

@@ -209,8 +209,8 @@ def _by_method(result: Result) -> list[str]:
     lines: list[str] = []
     for (task, test, method), studies in found.items():
         defined = sum(study.pgr.defined for study in studies)
-        better = sum(study.gain.low > 0 for study in studies)
-        worse = sum(study.gain.high < 0 for study in studies)
+        better = sum(study.gain.above_zero for study in studies)
+        worse = sum(study.gain.below_zero for study in studies)
         where = task if test == "test" else f"{task}, {test}"
         lines.append(
             f"{where}, {method}: {len(studies)} studies; a gap (so PGR is defined) in {defined}; "

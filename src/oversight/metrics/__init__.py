@@ -7,7 +7,6 @@ from oversight.metrics.intervals import (
     Estimate,
     Moments,
     Sample,
-    bootstrap_interval,
     linear_interval,
     moments,
     moments_from_covariance,
@@ -28,6 +27,7 @@ from oversight.metrics.misfit import (
     squared_rows,
 )
 from oversight.metrics.overlap import Overlap, change_point, confidence, overlap
+from oversight.metrics.percentiles import bootstrap_interval
 from oversight.metrics.pgr import (
     Recovered,
     across_tasks,

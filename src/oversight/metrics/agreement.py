@@ -10,6 +10,7 @@ import numpy.typing as npt
 from oversight.errors import InputError
 from oversight.metrics.checks import Floats, check_labels, check_seeds
 from oversight.metrics.intervals import Estimate, linear_interval, moments
+from oversight.metrics.limits import SHARE
 from oversight.ties import choice_shares, right_shares
 
 MIN_ROWS = 20
@@ -34,9 +35,9 @@ def agreement(student: npt.ArrayLike, weak: npt.ArrayLike, labels: npt.ArrayLike
     """Agreement of hard choices, with intervals over seeds and test groups.
 
     Conditional shares are ratios of sums over seeds and rows, R = sum a / sum c with c = 1[in the cell] and
-    a = 1[in the cell and same choice]; their interval is the linear one of the row scores R + (a - R c) / mean(c).
-    Where classes tie, c and a are probabilities, each model drawing among its own ties. A cell of fewer than 20 rows
-    (mean over seeds) is NaN.
+    a = 1[in the cell and same choice]; their interval is that of the row scores R + (a - R c) / mean(c), groups
+    weighted by their rows in the cell. Where classes tie, c and a are probabilities, each model drawing among its own
+    ties. A cell of fewer than 20 rows (mean over seeds) is NaN.
 
     Args:
         student: (s, n, k) probabilities, seed by seed those trained on the labels of `weak`.
@@ -64,7 +65,7 @@ def _share(same: Floats, cell: Floats, groups: npt.ArrayLike) -> Estimate:
     """sum(same) / sum(cell) over (s, n), with its linearised interval; `same` is the part of the cell that agrees."""
     share = float(same.sum() / max(1.0, float(cell.sum())))
     scores = share + (same - share * cell) / max(float(cell.mean()), np.finfo(np.float64).tiny)
-    found = moments(scores[:, None, :], groups)
+    found = moments(scores[:, None, :], groups, weights=cell.mean(axis=0))
     if cell.sum() / len(cell) < MIN_ROWS:
         return found.sample.undefined(FEW_ROWS)
-    return linear_interval(found, (1.0,))
+    return linear_interval(found, (1.0,), limits=SHARE)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from oversight.metrics.calibration import Squared, not_rejected, squared
 from oversight.metrics.checks import Floats, check_scored, check_seeds, group_index
-from oversight.metrics.intervals import ONE_GROUP, UPPER, Estimate, Sample, t_quantile
+from oversight.metrics.intervals import UPPER, Estimate, Sample, t_quantile
 from oversight.metrics.pgr import GAIN, GAP, Recovered
 
 NO_DIFFERENCE = "no interval of a difference of calibration errors is known to cover"
@@ -35,13 +35,13 @@ def calibration_error(probs: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.A
         InputError: shapes do not fit.
     """
     stacked = check_seeds("probs", probs)
-    index, n_groups = group_index(groups, stacked.shape[1])
-    sample = Sample(len(index), n_groups, len(stacked))
+    index, _ = group_index(groups, stacked.shape[1])
+    sample = Sample.of(groups, len(stacked))
     found = [squared(*check_scored(one, labels), index) for one in stacked]
     errors = np.array([one.error for one in found])
     value = max(0.0, float(errors.mean()))
-    if n_groups < 2:
-        return sample.estimate(math.sqrt(value), math.nan, math.nan, ONE_GROUP)
+    if sample.no_interval:
+        return sample.estimate(math.sqrt(value), math.nan, math.nan, sample.no_interval)
     low, high = not_rejected(Squared(*np.mean(found, axis=0).tolist()), upper=UPPER)
     if len(errors) > 1:
         seeds = t_quantile(len(errors) - 1) * float(errors.std(ddof=1)) / math.sqrt(len(errors))
@@ -60,8 +60,7 @@ def calibration_recovered(roles: Sequence[Floats], labels: npt.ArrayLike, groups
         roles: weak, student, ceiling, each (s, n, k).
         labels, groups: see `calibration_error`.
     """
-    index, n_groups = group_index(groups, np.size(groups))
-    sample = Sample(len(index), n_groups, len(roles[0]))
+    sample = Sample.of(groups, len(roles[0]))
     found = [calibration_error(probs, labels, groups) for probs in roles]
     weak, student, ceiling = (sample.estimate(-one.value, -one.high, -one.low, one.reason) for one in found)
     values = np.array([weak.value, student.value, ceiling.value])

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from oversight.errors import InputError
+from oversight.metrics.alike import added, extra, extras
 from oversight.metrics.checks import Floats, check_range
 from oversight.metrics.intervals import (
     LEVEL,
@@ -27,7 +28,7 @@ from oversight.metrics.intervals import (
     satterthwaite,
     squared_widths,
 )
-from oversight.metrics.pgr import CONTRASTS, GAP, MIXED_SEEDS, NOT_ABOVE, fieller_estimate, pgr
+from oversight.metrics.pgr import CONTRASTS, GAP, MIXED_SEEDS, NOT_ABOVE, fieller_estimate, pgr, widened
 
 FEWEST_FAMILIES = 10
 FEW_FAMILIES = "fewer than ten task families: no p value can be small"
@@ -43,10 +44,10 @@ class Combined:
         total: weighted means of the roles' scores, and their variances; its sample counts the rows and groups of all
             tasks, and the fewest seeds of any.
         row_variance: (F, r, r) the part of `total.V_rows` that each family adds.
-        row_df: (F,) its degrees of freedom, groups - 1; the least of the family's tasks.
+        row_df: (F,) its degrees of freedom, groups - 1 where they are even; the least of the family's tasks.
         seed_variance: (F, r, r) the part of `total.V_seed` that each family adds.
         seed_df: (F,) its degrees of freedom, seeds - 1; the least of the family's tasks.
-        reason: why there is no interval for anything: MIXED_SEEDS, or ONE_GROUP in a task; None where there is.
+        reason: why there is no interval at all: MIXED_SEEDS, or too few groups; None where there is.
     """
 
     total: Moments
@@ -65,7 +66,8 @@ class Combined:
 def combine(tasks: Sequence[Moments], families: Sequence[str]) -> Combined:
     """Mean over families of the mean over their tasks: weight w_k = 1 / (F q), q the tasks of k's family.
 
-    Variances: sum_k w_k^2 q V_k. Families are independent of each other; within one nothing is assumed.
+    Variances: sum_k w_k^2 q V_k. Families are independent of each other; within one nothing is assumed. The effective
+    number of groups is 1 / sum_k (w_k^2 q / that of task k).
 
     Args:
         tasks: `moments` of each task for the same r roles.
@@ -86,23 +88,31 @@ def combine(tasks: Sequence[Moments], families: Sequence[str]) -> Combined:
     weight = 1 / (len(members) * size)
 
     def by_family(name: str) -> Floats:
-        parts = (weight**2 * size)[:, None, None] * np.stack([getattr(m, name) for m in tasks])
-        return np.stack([parts[some].sum(axis=0) for some in members])
+        scaled = squared[:, None, None] * np.stack([getattr(m, name) for m in tasks])
+        return np.stack([scaled[some].sum(axis=0) for some in members])
 
-    def least(counts: Sequence[int]) -> Floats:
+    def least(counts: Sequence[float]) -> Floats:
         return np.array([np.array(counts)[some].min() for some in members], dtype=np.float64)
 
-    seeds, groups = [m.n_seeds for m in tasks], [m.n_groups for m in tasks]
-    sample = Sample(sum(m.sample.n for m in tasks), sum(groups), min(seeds))
-    added = {name: by_family(name) for name in ("V_rows", "V_in", "V_int", "V_seed")}
+    seeds, squared = [m.n_seeds for m in tasks], weight**2 * size
+    effective = 1 / sum(w / max(m.sample.n_effective, 1.0) for w, m in zip(squared.tolist(), tasks, strict=True))
+    sample = Sample(sum(m.sample.n for m in tasks), sum(m.n_groups for m in tasks), min(seeds), effective)
+    pairs = [m.pairs for m in tasks if m.pairs is not None]
+    parts = {name: by_family(name) for name in ("V_rows", "V_in", "V_int", "V_seed")}
     p = (weight[:, None] * np.stack([m.p for m in tasks])).sum(axis=0)  # equal roles stay equal to the last bit
+    few = ONE_GROUP if min(m.n_groups for m in tasks) < 2 else sample.no_interval
     return Combined(
-        total=Moments(p, *(one.sum(axis=0) for one in added.values()), sample=sample),
-        row_variance=added["V_rows"],
-        row_df=least(groups) - 1,
-        seed_variance=added["V_seed"],
+        total=Moments(
+            p,
+            *(one.sum(axis=0) for one in parts.values()),
+            sample=sample,
+            pairs=added(pairs, squared.tolist()) if len(pairs) == len(tasks) else None,
+        ),
+        row_variance=parts["V_rows"],
+        row_df=least([m.sample.row_df for m in tasks]),
+        seed_variance=parts["V_seed"],
         seed_df=least(seeds) - 1,
-        reason=MIXED_SEEDS if min(seeds) == 1 < max(seeds) else ONE_GROUP if min(groups) == 1 else None,
+        reason=MIXED_SEEDS if min(seeds) == 1 < max(seeds) else few,
     )
 
 
@@ -112,7 +122,7 @@ def difference(
     """contrast . p with an interval that holds together with n_comparisons - 1 others (Bonferroni).
 
     Half width sqrt(max_j h_j^2) as in `intervals.squared_widths`, both quantiles of t at 1 - (1 - level) / (2 n), with
-    Satterthwaite's degrees of freedom of the families' variances along the contrast: for one task G - 1 and s - 1, and
+    Satterthwaite's degrees of freedom of the families' variances along the contrast: for one task row_df and s - 1, and
     with n = 1 `linear_interval`. The floor of the coverage (docs/statistics.md) does not depend on the level.
 
     Args:
@@ -132,13 +142,13 @@ def difference(
     m, value = combined.total, float(a @ combined.total.p)
     if combined.reason:
         return m.sample.estimate(value, math.nan, math.nan, combined.reason)
-    widths = _widths(combined, [a], upper=1 - (1 - level) / (2 * n_comparisons))
-    half = math.sqrt(max(0.0, float((a @ widths @ a).max())))
+    widths, q = _widths(combined, [a], upper=1 - (1 - level) / (2 * n_comparisons))
+    half = math.sqrt(max(0.0, float((a @ widths @ a).max()) + q**2 * extra(m.pairs, a, q)))
     return m.sample.estimate(value, value - half, value + half)
 
 
-def _widths(combined: Combined, contrasts: Sequence[Floats], *, upper: float) -> Floats:
-    """Squared widths (j, r, r), with the fewest degrees of freedom along any of the contrasts."""
+def _widths(combined: Combined, contrasts: Sequence[Floats], *, upper: float) -> tuple[Floats, float]:
+    """Squared widths (j, r, r), with the fewest degrees of freedom along any of the contrasts, and the rows' t."""
 
     def quantile(variances: Floats, df: Floats) -> float:
         along = [np.einsum("r,frq,q->f", a, variances, a) for a in contrasts]
@@ -146,9 +156,9 @@ def _widths(combined: Combined, contrasts: Sequence[Floats], *, upper: float) ->
 
     rows_t = quantile(combined.row_variance, combined.row_df)
     if combined.total.n_seeds == 1:
-        return squared_widths(combined.total, rows_t=rows_t)
+        return squared_widths(combined.total, rows_t=rows_t), rows_t
     seeds_t = quantile(combined.seed_variance, combined.seed_df)
-    return squared_widths(combined.total, rows_t=rows_t, seeds_t=seeds_t)
+    return squared_widths(combined.total, rows_t=rows_t, seeds_t=seeds_t), rows_t
 
 
 def unit(n_roles: int, plus: int, minus: int) -> Floats:
@@ -184,8 +194,8 @@ def rank_intervals(pairs: Mapping[tuple[int, int], Estimate], roles: Sequence[in
     """
     found: dict[int, tuple[int, int]] = {}
     for i in roles:
-        above = sum(pairs[j, i].low > 0 for j in roles if j != i)
-        below = sum(pairs[i, j].low > 0 for j in roles if j != i)
+        above = sum(pairs[j, i].above_zero for j in roles if j != i)
+        below = sum(pairs[i, j].above_zero for j in roles if j != i)
         found[i] = (1 + above, len(roles) - below)
     return found
 
@@ -193,8 +203,8 @@ def rank_intervals(pairs: Mapping[tuple[int, int], Estimate], roles: Sequence[in
 def pooled_pgr(combined: Combined, *, weak: int, student: int, ceiling: int) -> Estimate:
     """PGR of the weighted sums, tasks with an undefined PGR included: as `pgr.pooled`, with families.
 
-    NaN with the reason under the same conditions, and where a task has one group of rows. Differs from it by t for rows
-    in place of the normal quantile, so that one task gives `recovered`.
+    NaN with the reason under the same conditions, and where there are too few groups for an interval. Differs from it
+    by t for rows in place of the normal quantile, so that one task gives `recovered`.
     """
     m, index = combined.total, [weak, student, ceiling]
     if combined.reason:
@@ -204,7 +214,10 @@ def pooled_pgr(combined: Combined, *, weak: int, student: int, ceiling: int) -> 
     if math.isnan(ratio):
         return m.sample.undefined(NOT_ABOVE)
     contrasts = [_spread(one, index, combined.n_roles) for one in (GAP, (ratio - 1, 1, -ratio))]
-    widths = _widths(combined, contrasts, upper=UPPER)[:, index][:, :, index]
+    found, q = _widths(combined, contrasts, upper=UPPER)
+    widths = found[:, index][:, :, index]
+    if m.pairs is not None:
+        widths = widened(widths, extras(m.pairs, q)[np.ix_(index, index)], q=q)
     return fieller_estimate(differences, widths, m.sample)
 
 

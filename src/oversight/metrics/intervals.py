@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
 from oversight.errors import InputError
-from oversight.metrics.checks import Floats, check_range, check_seeds, group_index
-from oversight.metrics.resampling import replicates, seed_noise
-from oversight.metrics.scores import Metric, values_per_seed
+from oversight.metrics.alike import Pairs, extra, pairs_of
+from oversight.metrics.checks import Floats, Ints, check_seeds, group_index
+from oversight.metrics.clusters import (
+    FEWEST_FOR_INTERVAL,
+    FEWEST_FOR_VERDICT,
+    corrections,
+    effective_groups,
+    row_df,
+)
+from oversight.metrics.limits import SHARE, UNBOUNDED, Limits, clipped, share_interval
 
 LEVEL = 0.95
 UPPER = (1 + LEVEL) / 2
 
 ONE_GROUP = "one group of test rows: no interval"
 NO_VALUE = "the score is undefined: a class is missing from the test rows"
+FEW_EFFECTIVE = f"fewer than {FEWEST_FOR_INTERVAL} effective groups of test rows: no interval"
+NO_SPREAD = "the same in every resample and seed: no interval"
 
 
 @dataclass(frozen=True)
@@ -31,13 +40,15 @@ class Estimate:
     """A number with its 95 % interval and what the interval covers.
 
     Attributes:
-        value, low, high: NaN where undefined; never clipped to a possible range.
+        value, low, high: NaN where undefined; within the range of the score (accuracy: [0, 1]), PGR never clipped.
         n: test rows.
         n_groups: groups of test rows, the unit resampled (equal to n when every group is one row).
         n_seeds: training seeds that the value is the mean of.
         reason: why something is undefined; None when all three numbers are defined.
         covers: `seeds and test groups`, or for one seed `test groups only (these trained models)`; `rows` in place of
             `groups` when every group is one row.
+        n_effective: groups of equal size that say as much (Kish), at most n_groups, which stands for it where it is not
+            given. Below FEWEST_FOR_INTERVAL there is no interval, below FEWEST_FOR_VERDICT no PGR and no verdict.
     """
 
     value: float
@@ -48,25 +59,80 @@ class Estimate:
     n_seeds: int
     reason: str | None
     covers: str
+    n_effective: float = math.nan
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.n_effective):
+            object.__setattr__(self, "n_effective", float(self.n_groups))
 
     @property
     def defined(self) -> bool:
         """Whether value and interval exist."""
         return self.reason is None
 
+    @property
+    def judged(self) -> bool:
+        """Whether there are enough effective groups for a verdict."""
+        return self.n_effective >= FEWEST_FOR_VERDICT
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether a difference is shown to be positive: its interval lies above 0, and it may be judged."""
+        return self.judged and self.low > 0
+
+    @property
+    def below_zero(self) -> bool:
+        """Whether a difference is shown to be negative."""
+        return self.judged and self.high < 0
+
     def as_json(self) -> dict[str, float | None]:
-        """{"value", "low", "high"}, with None for what is undefined."""
-        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        """{"value", "low", "high", "n_effective"}, with None for what is undefined."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high, "n_effective": self.n_effective}
         return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """How much data stands behind an estimate: test rows, their groups, and training seeds."""
+    """How much data stands behind an estimate: test rows, their groups, and training seeds.
+
+    Attributes:
+        n, n_groups, n_seeds: rows, groups, seeds.
+        n_effective: groups of equal size that say as much; n_groups where it is not given.
+        row_df: degrees of freedom of V_rows; n_groups - 1 where they are not given.
+    """
 
     n: int
     n_groups: int
     n_seeds: int
+    n_effective: float = math.nan
+    row_df: float = math.nan
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.n_effective):
+            object.__setattr__(self, "n_effective", float(self.n_groups))
+        if math.isnan(self.row_df):
+            object.__setattr__(self, "row_df", float(self.n_groups - 1))
+
+    @classmethod
+    def of(cls, groups: npt.ArrayLike, n_seeds: int) -> Sample:
+        """Of test rows with these groups (n,)."""
+        index, _ = group_index(groups, np.size(groups))
+        return cls.of_sizes(np.bincount(index).astype(np.float64), n_seeds, n=len(index))
+
+    @classmethod
+    def of_sizes(cls, sizes: Floats, n_seeds: int, *, n: int) -> Sample:
+        """Of n rows in groups of these sizes, or weights (G,) >= 0, those of 0 left out."""
+        there = sizes[sizes > 0]
+        if not len(there):
+            return cls(n, 0, n_seeds, 0.0, 0.0)
+        return cls(n, len(there), n_seeds, effective_groups(there), row_df(there))
+
+    @property
+    def no_interval(self) -> str | None:
+        """Why these rows allow no interval; None where they do."""
+        if self.n_groups < 2:
+            return ONE_GROUP
+        return FEW_EFFECTIVE if self.n_effective < FEWEST_FOR_INTERVAL else None
 
     @property
     def covers(self) -> str:
@@ -77,7 +143,7 @@ class Sample:
     def estimate(self, value: float, low: float, high: float, reason: str | None = None) -> Estimate:
         """An estimate from this sample."""
         counts = (self.n, self.n_groups, self.n_seeds)
-        return Estimate(float(value), float(low), float(high), *counts, reason, self.covers)
+        return Estimate(float(value), float(low), float(high), *counts, reason, self.covers, self.n_effective)
 
     def undefined(self, reason: str) -> Estimate:
         """NaN, with the reason."""
@@ -95,6 +161,7 @@ class Moments:
         V_int: (..., r, r) (V_in - V_rows) / (s - 1), the rows x seeds part, inside V_rows and V_seed; zeros for s = 1.
         V_seed: (..., r, r) variance of p from drawing seeds; zeros for s = 1.
         sample: rows, groups and seeds.
+        pairs: on how few groups two roles differ, for `alike.extra`; None where it is not known (nothing is added).
     """
 
     p: Floats
@@ -103,6 +170,7 @@ class Moments:
     V_int: Floats
     V_seed: Floats
     sample: Sample
+    pairs: Pairs | None = None
 
     @property
     def n_seeds(self) -> int:
@@ -115,16 +183,19 @@ class Moments:
         return self.sample.n_groups
 
 
-def moments(row_scores: npt.ArrayLike, groups: npt.ArrayLike) -> Moments:
+def moments(row_scores: npt.ArrayLike, groups: npt.ArrayLike, *, weights: Floats | None = None) -> Moments:
     """Means and variance parts of scores that are means over rows.
 
     With k_srg the sum of the scores of group g: p_sr = sum_g k_srg / n, u_srg = (k_srg - m_g p_sr) / n,
     f = G / (G - 1); then V_rows = f sum_g ubar ubar', V_in = f mean_s sum_g u u', V_int = (V_in - V_rows) / (s - 1),
-    V_seed = sum_s (p_s - p)(p_s - p)' / (s (s - 1)).
+    V_seed = sum_s (p_s - p)(p_s - p)' / (s (s - 1)). Where groups are uneven, every u is first multiplied by
+    sqrt(c_g (G - 1) / G), c_g of `clusters.corrections`.
 
     Args:
         row_scores: (s, r, n) finite numbers, e.g. 0/1 for right answers; the same rows for all seeds and roles.
         groups: (n,) any values.
+        weights: (n,) >= 0, by how much each row counts in what the scores linearise, such as a ratio; None = all alike.
+            Groups without any weight are no groups.
 
     Returns:
         Moments of r roles; variances are NaN for a single group.
@@ -140,14 +211,29 @@ def moments(row_scores: npt.ArrayLike, groups: npt.ArrayLike) -> Moments:
         )
     s, r, n = scores.shape
     index, n_groups = group_index(groups, n)
+    index = np.arange(n) if n_groups == n else index  # rows of their own keep their order
+    sizes = np.bincount(index, weights=weights).astype(np.float64)
+    sample = Sample.of_sizes(sizes, s, n=n)
+    sums = _group_sums(scores.reshape(s * r, n), index, n_groups) / n
     p = scores.mean(axis=2)
-    deviations = (scores - p[:, :, None]).reshape(s * r, n) / n
-    if n_groups < n:
-        order = np.argsort(index, kind="stable")
-        starts = np.searchsorted(index[order], np.arange(n_groups))
-        deviations = np.add.reduceat(deviations[:, order], starts, axis=1)
+    deviations = _group_sums((scores - p[:, :, None]).reshape(s * r, n) / n, index, n_groups)
+    there = sizes > 0
+    if there.any() and sizes[there].min() < sizes.max():
+        g = sample.n_groups
+        deviations[:, there] *= np.sqrt(corrections(sizes[there]) * (g - 1) / g)
     covariance = (deviations @ deviations.T).reshape(s, r, s, r)
-    return moments_from_covariance(p, covariance, Sample(n, n_groups, s))
+    unit = float(scores.max() - scores.min()) or 1.0
+    pairs = pairs_of(sums.reshape(s, r, n_groups).mean(axis=0), unit=unit, n_effective=sample.n_effective)
+    return replace(moments_from_covariance(p, covariance, sample), pairs=pairs)
+
+
+def _group_sums(rows: Floats, index: Ints, n_groups: int) -> Floats:
+    """Sums (k, G) over groups of (k, n) numbers."""
+    if n_groups == rows.shape[1]:
+        return rows
+    order = np.argsort(index, kind="stable")
+    starts = np.searchsorted(index[order], np.arange(n_groups))
+    return np.add.reduceat(rows[:, order], starts, axis=1)
 
 
 def moments_from_covariance(p: Floats, covariance: Floats, sample: Sample) -> Moments:
@@ -168,10 +254,10 @@ def moments_from_covariance(p: Floats, covariance: Floats, sample: Sample) -> Mo
 def squared_widths(m: Moments, *, rows_t: float | None = None, seeds_t: float | None = None) -> Floats:
     """Matrices M_j (..., j, r, r) with squared half widths h_j^2(a) = a' M_j a; j = 1 for one seed, else 2.
 
-    M_1 = q_R^2 V_rows; M_2 = q_R^2 (V_rows - V_int) + q_S^2 V_seed; q_R = t(.975; G - 1) and q_S = t(.975; s - 1)
+    M_1 = q_R^2 V_rows; M_2 = q_R^2 (V_rows - V_int) + q_S^2 V_seed; q_R = t(.975; row_df) and q_S = t(.975; s - 1)
     unless given (rows_t, seeds_t).
     """
-    q_rows = rows_t if rows_t is not None else t_quantile(m.n_groups - 1)
+    q_rows = rows_t if rows_t is not None else t_quantile(m.sample.row_df)
     first = q_rows**2 * m.V_rows
     if m.n_seeds == 1:
         return first[..., None, :, :]
@@ -184,8 +270,10 @@ def t_quantile(df: float) -> float:
     return float(stdtrit(df, UPPER)) if df > 0 else math.nan
 
 
-def satterthwaite(variances: Floats, df: Floats) -> int:
+def satterthwaite(variances: Floats, df: Floats) -> float:
     """Degrees of freedom of a sum of estimated variances: (sum v)^2 / sum(v^2 / df), rounded down, at least 1.
+
+    Of a single variance its own, which need not be whole.
 
     Args:
         variances: (q,) >= 0, the estimates that are added.
@@ -193,18 +281,21 @@ def satterthwaite(variances: Floats, df: Floats) -> int:
 
     Source: Satterthwaite 1946, doi:10.2307/3002019.
     """
-    if variances.sum() <= 0:
-        return int(df.sum())
+    if variances.sum() <= 0 or len(df) == 1:
+        return float(df.sum())
     v = variances / variances.max()
-    return max(1, math.floor(v.sum() ** 2 / (v**2 / df).sum() + 1e-9))
+    return max(1.0, float(math.floor(v.sum() ** 2 / (v**2 / df).sum() + 1e-9)))
 
 
-def linear_interval(m: Moments, contrast: Sequence[float] | Floats) -> Estimate:
+def linear_interval(m: Moments, contrast: Sequence[float] | Floats, *, limits: Limits = UNBOUNDED) -> Estimate:
     """contrast . p with interval -+ h, h = sqrt(max_j h_j^2(contrast)).
+
+    Differences of two roles on few discordant groups get `alike.extra`; shares Wilson's interval.
 
     Args:
         m: moments of r roles, from `moments`.
         contrast: (r,) weights of the roles, e.g. (-1, 0, 1) for ceiling - weak.
+        limits: of the value; (0, 1) gives `share_interval`, others cut the interval off.
 
     Raises:
         InputError: not one weight per role.
@@ -213,58 +304,23 @@ def linear_interval(m: Moments, contrast: Sequence[float] | Floats) -> Estimate:
     if a.shape != m.p.shape:
         raise InputError(f"contrast: found shape {a.shape}, expected {m.p.shape}, one weight per role")
     value = float(a @ m.p)
-    if m.n_groups < 2:
-        return m.sample.estimate(value, math.nan, math.nan, ONE_GROUP)
-    half = math.sqrt(max(0.0, float((a @ squared_widths(m) @ a).max())))
-    return m.sample.estimate(value, value - half, value + half)
-
-
-def bootstrap_interval(
-    metric: Metric,
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    groups: npt.ArrayLike,
-    *,
-    n_resamples: int = 1000,
-    seed: int,
-) -> Estimate:
-    """The seed mean of any metric with a percentile interval: groups resampled, plus a t-distributed seed part.
-
-    Args: as for `replicates`; probs (s, n, k), labels (n,), groups (n,). Coverage was simulated for accuracy only.
-    """
-    draws = replicates(metric, probs, labels, groups, n_resamples=n_resamples, seed=seed)
-    values = values_per_seed(metric, probs, labels)
-    index, n_groups = group_index(groups, np.shape(probs)[1])
-    spread = with_seed_part(draws, values, seed=seed)
-    return percentile_interval(float(values.mean()), spread, Sample(len(index), n_groups, len(values)))
-
-
-def with_seed_part(draws: Floats, values: Floats, *, seed: int) -> Floats:
-    """Seed means of replicates plus the seed part: mean_s draws + sum_s e_s (values_s - mean) / sqrt(s (s - 1)).
-
-    Args:
-        draws: (..., B, s) replicates.
-        values: (..., s) the scores of the sample itself.
-        seed: of e; the same e serves all leading dimensions, so roles stay together.
-
-    Returns:
-        (..., B).
-
-    Raises:
-        InputError: the two disagree on the number of seeds.
-    """
-    n_resamples, s = draws.shape[-2:]
-    check_range("values.shape[-1] (seeds)", values.shape[-1], s, s)
-    noise = seed_noise(s, n_resamples=n_resamples, seed=seed)
-    away = values - values.mean(axis=-1, keepdims=True)
-    return draws.mean(axis=-1) + away @ noise.T / math.sqrt(max(1, s * (s - 1)))
-
-
-def percentile_interval(value: float, spread: Floats, sample: Sample) -> Estimate:
-    """value with the 2.5 and 97.5 percentiles of spread (B,); resamples where the score is undefined are left out."""
-    if not math.isfinite(value):
-        return sample.undefined(NO_VALUE)
-    if sample.n_groups < 2 or np.isnan(spread).all():
-        return sample.estimate(value, math.nan, math.nan, ONE_GROUP)
-    low, high = np.nanquantile(spread, [1 - UPPER, UPPER])
-    return sample.estimate(value, low, high)
+    if m.sample.no_interval:
+        return m.sample.estimate(value, math.nan, math.nan, m.sample.no_interval)
+    q = t_quantile(m.sample.row_df)
+    squared = a @ squared_widths(m) @ a
+    if limits == SHARE:
+        rows = np.array([a @ m.V_rows @ a, a @ (m.V_rows - m.V_int) @ a])[: len(squared)]
+        s = m.sample
+        return s.estimate(
+            value,
+            *share_interval(
+                value,
+                np.maximum(rows, 0.0),
+                squared - q**2 * rows,
+                q=q,
+                n_effective=s.n_effective,
+                smallest=1 / (s.n * s.n_seeds),
+            ),
+        )
+    half = math.sqrt(max(0.0, float(squared.max()) + q**2 * extra(m.pairs, a, q)))
+    return m.sample.estimate(value, *clipped(value - half, value + half, limits))

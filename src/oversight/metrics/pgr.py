@@ -16,8 +16,11 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from oversight.errors import InputError
-from oversight.metrics.checks import Floats, group_index
+from oversight.metrics.alike import added, extras, three_roles
+from oversight.metrics.checks import Floats
+from oversight.metrics.clusters import FEWEST_FOR_VERDICT
 from oversight.metrics.intervals import (
+    NO_SPREAD,
     NO_VALUE,
     UPPER,
     Estimate,
@@ -25,12 +28,12 @@ from oversight.metrics.intervals import (
     Sample,
     linear_interval,
     moments,
-    percentile_interval,
     satterthwaite,
     squared_widths,
     t_quantile,
-    with_seed_part,
 )
+from oversight.metrics.limits import UNBOUNDED, Limits, between
+from oversight.metrics.percentiles import percentile_interval, with_seed_part
 
 WEAK, STUDENT, CEILING = (1, 0, 0), (0, 1, 0), (0, 0, 1)
 GAIN, GAP = (-1, 1, 0), (-1, 0, 1)
@@ -39,8 +42,8 @@ Z = float(ndtri(UPPER))
 
 NOT_ABOVE = "the ceiling is not above the supervisor"
 WITHIN_NOISE = "the gap is within noise"
-MIN_GROUPS = 50
-FEW_GROUPS = "too few groups (G < 50; intervals not tested there)"
+MIN_GROUPS = FEWEST_FOR_VERDICT
+FEW_GROUPS = f"too few groups (fewer than {MIN_GROUPS} effective ones)"
 MIN_TASKS = 5
 FEW_TASKS = "too few tasks (fewer than 5; intervals not tested there)"
 MIXED_SEEDS = "some tasks have one seed and some have several"
@@ -115,13 +118,14 @@ def fieller(gain: Floats, gap: Floats, widths: Floats) -> Roots:
     return Roots(np.where(defined, low, np.nan), np.where(defined, high, np.nan), defined)
 
 
-def recovered(row_scores: npt.ArrayLike, groups: npt.ArrayLike) -> Recovered:
+def recovered(row_scores: npt.ArrayLike, groups: npt.ArrayLike, *, limits: Limits = UNBOUNDED) -> Recovered:
     """Scores, gap and PGR of a linear metric, with closed-form intervals over seeds and test groups.
 
     Args:
         row_scores: (s, 3, n) one number per seed, role and test row, more is better: 1 for a right answer, or
             `oriented(metric, ...)` for losses.
         groups: (n,) any values; rows with the same one stay together.
+        limits: of the scores as given, losses negated; differences stay within their width.
 
     Raises:
         InputError: not three roles, or what `moments` refuses.
@@ -130,11 +134,23 @@ def recovered(row_scores: npt.ArrayLike, groups: npt.ArrayLike) -> Recovered:
     if scores.ndim != 3 or scores.shape[1] != 3:
         raise InputError(f"row_scores: found shape {scores.shape}, expected (s, 3, n): weak, student, ceiling")
     m = moments(scores, groups)
-    parts = [linear_interval(m, contrast) for contrast in (WEAK, STUDENT, CEILING, GAP, GAIN)]
-    return Recovered(*parts, pgr=fieller_estimate(CONTRASTS @ m.p, squared_widths(m), m.sample), moments=m)
+    apart = between(limits)
+    parts = [linear_interval(m, contrast, limits=limits) for contrast in (WEAK, STUDENT, CEILING)]
+    parts += [linear_interval(m, contrast, limits=apart) for contrast in (GAP, GAIN)]
+    widths = squared_widths(m)
+    if m.pairs is not None and not m.sample.no_interval:
+        widths = widened(widths, extras(m.pairs, q := t_quantile(m.sample.row_df)), q=q)
+    return Recovered(*parts, pgr=fieller_estimate(CONTRASTS @ m.p, widths, m.sample), moments=m)
 
 
-def recovered_from_replicates(draws: Floats, values: Floats, groups: npt.ArrayLike, *, seed: int) -> Recovered:
+def widened(widths: Floats, found: Floats, *, q: float) -> Floats:
+    """Squared half widths (j, 3, 3) of weak, student, ceiling, with what few discordant groups add: `alike.extras`."""
+    return widths + q**2 * np.diag(three_roles(found))
+
+
+def recovered_from_replicates(
+    draws: Floats, values: Floats, groups: npt.ArrayLike, *, seed: int, limits: Limits = UNBOUNDED
+) -> Recovered:
     """The same for any metric, from bootstrap replicates of the three roles that share their weights.
 
     Percentiles of N* / D*; PGR is defined only if D > 0 and the interval of D* lies above zero.
@@ -144,6 +160,7 @@ def recovered_from_replicates(draws: Floats, values: Floats, groups: npt.ArrayLi
         values: (3, s), one `values_per_seed(...)` per role.
         groups: (n,) the test rows' groups.
         seed: of the seed part, which the roles share.
+        limits: of the scores as given, losses negated; differences stay within their width.
 
     Raises:
         InputError: shapes do not fit.
@@ -151,14 +168,17 @@ def recovered_from_replicates(draws: Floats, values: Floats, groups: npt.ArrayLi
     draws, values = np.asarray(draws, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if draws.ndim != 3 or values.shape != (3, draws.shape[2]) or draws.shape[0] != 3:
         raise InputError(f"draws, values: found shapes {draws.shape}, {values.shape}, expected (3, B, s) and (3, s)")
-    index, n_groups = group_index(groups, np.size(groups))
-    sample = Sample(len(index), n_groups, values.shape[1])
-    spread, centre = with_seed_part(draws, values, seed=seed), values.mean(axis=1)
+    sample = Sample.of(groups, values.shape[1])
+    spread, centre = with_seed_part(draws, values, seed=seed, sample=sample), values.mean(axis=1)
     weights = np.array([WEAK, STUDENT, CEILING, GAP, GAIN], dtype=np.float64)
     numbers: list[float] = (weights @ centre).tolist()
-    parts = [percentile_interval(v, one, sample) for v, one in zip(numbers, weights @ spread, strict=True)]
+    within = [limits] * 3 + [between(limits)] * 2
+    parts = [
+        percentile_interval(v, one, sample, limits=reach)
+        for v, one, reach in zip(numbers, weights @ spread, within, strict=True)
+    ]
     gain, gap = CONTRASTS @ spread
-    return Recovered(*parts, pgr=_percentile_pgr(CONTRASTS @ centre, gain, gap, parts[3]))
+    return Recovered(*parts, pgr=_percentile_pgr(CONTRASTS @ centre, gain, gap, parts[3], sample))
 
 
 def pooled(studies: Sequence[Moments]) -> Estimate:
@@ -177,7 +197,12 @@ def pooled(studies: Sequence[Moments]) -> Estimate:
     counts = [m.n_seeds for m in _three_roles(studies)]
     total = Moments(
         *(np.sum([getattr(m, name) for m in studies], axis=0) for name in ("p", "V_rows", "V_in", "V_int", "V_seed")),
-        sample=Sample(sum(m.sample.n for m in studies), sum(m.n_groups for m in studies), min(counts)),
+        sample=Sample(
+            sum(m.sample.n for m in studies),
+            sum(m.n_groups for m in studies),
+            min(counts),
+            len(studies) ** 2 / sum(1 / max(m.sample.n_effective, 1.0) for m in studies),
+        ),
     )
     if min(counts) == 1 and max(counts) > 1:
         return total.sample.undefined(MIXED_SEEDS)
@@ -187,7 +212,11 @@ def pooled(studies: Sequence[Moments]) -> Estimate:
         return total.sample.undefined(NOT_ABOVE)
     contrasts = (np.array(GAP, dtype=np.float64), np.array([ratio - 1, 1, -ratio]))
     seeds_t = t_quantile(min(_seed_df(studies, a) for a in contrasts)) if min(counts) > 1 else None
-    return fieller_estimate(differences, squared_widths(total, rows_t=Z, seeds_t=seeds_t), total.sample)
+    widths = squared_widths(total, rows_t=Z, seeds_t=seeds_t)
+    known = [m.pairs for m in studies if m.pairs is not None]
+    if len(known) == len(studies):
+        widths = widened(widths, extras(added(known, [1.0] * len(known)), Z), q=Z)
+    return fieller_estimate(differences, widths, total.sample)
 
 
 def across_tasks(studies: Sequence[Moments]) -> Estimate:
@@ -215,7 +244,7 @@ def _three_roles(studies: Sequence[Moments]) -> Sequence[Moments]:
     return studies
 
 
-def _seed_df(studies: Sequence[Moments], contrast: Floats) -> int:
+def _seed_df(studies: Sequence[Moments], contrast: Floats) -> float:
     """Satterthwaite's degrees of freedom of the sum of the tasks' seed variances along a contrast, rounded down."""
     v = np.array([contrast @ m.V_seed @ contrast for m in studies])
     return satterthwaite(v, np.array([m.n_seeds - 1 for m in studies], dtype=np.float64))
@@ -238,24 +267,25 @@ def fieller_estimate(differences: Floats, widths: Floats, sample: Sample) -> Est
     Args:
         differences: (2,) N = student - weak and D = ceiling - weak.
         widths: (j, 3, 3) squared half widths of weak, student, ceiling, from `squared_widths`.
-        sample: what stands behind them; fewer than MIN_GROUPS groups are undefined.
+        sample: what stands behind them; fewer than MIN_GROUPS effective groups are undefined.
     """
-    if differences[1] > 0 and sample.n_groups < MIN_GROUPS:
+    if differences[1] > 0 and sample.n_effective < MIN_GROUPS:
         return sample.undefined(FEW_GROUPS)
     return sample.estimate(*_fieller(differences, CONTRASTS @ widths @ CONTRASTS.T))
 
 
-def _percentile_pgr(differences: Floats, gain: Floats, gap: Floats, gap_interval: Estimate) -> Estimate:
+def _percentile_pgr(differences: Floats, gain: Floats, gap: Floats, gap_interval: Estimate, sample: Sample) -> Estimate:
     """The estimate of PGR from replicates of gain and gap (B,)."""
-    sample = Sample(gap_interval.n, gap_interval.n_groups, gap_interval.n_seeds)
     if not np.isfinite(differences).all():
         return sample.undefined(NO_VALUE)
     if not gap_interval.value > 0:
         return sample.undefined(NOT_ABOVE)
-    if sample.n_groups < MIN_GROUPS:
+    if sample.n_effective < MIN_GROUPS:
         return sample.undefined(FEW_GROUPS)
     if not gap_interval.low > 0:
         return sample.undefined(WITHIN_NOISE)
     ratios = gain[gap != 0] / gap[gap != 0]
     low, high = np.nanquantile(ratios, [1 - UPPER, UPPER])
+    if low == high:
+        return sample.undefined(NO_SPREAD)
     return sample.estimate(differences[0] / differences[1], low, high)

@@ -7,6 +7,7 @@ the true class among m is 1/m right, whatever the classes are called.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from oversight.metrics.calibration import ece
 from oversight.metrics.checks import Floats, Ints, check_scored
+from oversight.metrics.limits import SHARE, Limits
 from oversight.ties import right_shares
 
 Score = Callable[[npt.ArrayLike, npt.ArrayLike], float]
@@ -33,6 +35,7 @@ class Metric:
         higher_is_better: False for losses; `oriented` changes their sign before PGR.
         linear: the value is the mean of `row_scores`, so closed-form intervals apply.
         row_scores: (probs, labels) -> (n,) values, one per row, whose mean is the score; None where there are none.
+        limits: the lowest and the highest value possible.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Metric:
     higher_is_better: bool
     linear: bool
     row_scores: RowScores | None
+    limits: Limits = SHARE
 
 
 def accuracy(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -155,8 +159,12 @@ METRICS: dict[str, Metric] = {
             row_scores=_balanced_rows,
         ),
         Metric(name="auroc", function=auroc, higher_is_better=True, linear=False, row_scores=None),
-        Metric(name="nll", function=nll, higher_is_better=False, linear=True, row_scores=_nll_rows),
-        Metric(name="brier", function=brier, higher_is_better=False, linear=True, row_scores=_brier_rows),
+        Metric(
+            name="nll", function=nll, higher_is_better=False, linear=True, row_scores=_nll_rows, limits=(0.0, math.inf)
+        ),
+        Metric(
+            name="brier", function=brier, higher_is_better=False, linear=True, row_scores=_brier_rows, limits=(0.0, 2.0)
+        ),
         Metric(name="ece", function=ece, higher_is_better=False, linear=False, row_scores=None),
     )
 }

@@ -72,7 +72,7 @@ class FrontierStep:
     @property
     def shown(self) -> bool:
         """Whether the interval says that the money buys something; where it does not, the two are tied."""
-        return self.gain.low > 0
+        return self.gain.above_zero
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,9 +63,9 @@ def heads(curve: BudgetCurve) -> tuple[str, ...]:
 
 def verdict(curve: BudgetCurve) -> str:
     """One or two sentences that say no more than the intervals."""
-    better = [one for one in curve.cells if one.n_true > 0 and one.over_weak is not None and one.over_weak.low > 0]
+    better = [one for one in curve.cells if one.n_true > 0 and one.over_weak is not None and one.over_weak.above_zero]
     both = [one for one in better if one.n_weak > 0]
-    mixed = [one for one in curve.cells if one.n_weak > 0 and one.over_true is not None and one.over_true.low > 0]
+    mixed = [one for one in curve.cells if one.n_weak > 0 and one.over_true is not None and one.over_true.above_zero]
     if better:
         first = better[0]
         text = (

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from oversight.errors import InputError
+from oversight.metrics.alike import Discordant
 from oversight.metrics.intervals import Estimate
 
-Verdict = Literal["better", "worse", "not told apart"]
+Verdict = Literal["better", "worse", "not told apart", "too few groups"]
 REFERENCE = "reference"
 
 
@@ -22,7 +23,7 @@ class TaskLine:
     Attributes:
         name, family: as shown; tasks of one family count as one.
         metric: accuracy, or what was asked for, or balanced accuracy where a class is too common.
-        n_test, n_groups: rows and groups of the test set.
+        n_test, n_groups, n_effective: rows and groups of the test set, and how many even groups say as much.
         weak, reference, ceiling: scores.
         gap: ceiling - weak.
         warnings: what a reader must know of its studies.
@@ -33,6 +34,7 @@ class TaskLine:
     metric: str
     n_test: int
     n_groups: int
+    n_effective: float
     weak: Estimate
     reference: Estimate
     ceiling: Estimate
@@ -42,11 +44,16 @@ class TaskLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A method on one task: its student's score, that minus the reference's (95 %, by itself), and PGR."""
+    """A method on one task: its student's score, that minus the reference's (95 %, by itself), and PGR.
+
+    Attributes:
+        discordant: test rows on which its student and the reference's choose differently.
+    """
 
     student: Estimate
     gain: Estimate
     pgr: Estimate
+    discordant: Discordant | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +91,21 @@ class Standing:
     cells: Mapping[str, Cell]
 
     @property
+    def discordant(self) -> Discordant | None:
+        """Test rows of all tasks together on which its students and the reference's choose differently."""
+        found = [cell.discordant for cell in self.cells.values() if cell.discordant is not None]
+        if not found or len(found) < len(self.cells):
+            return None
+        return Discordant(*(sum(numbers) for numbers in zip(*(astuple(one) for one in found), strict=True)))
+
+    @property
     def verdict(self) -> Verdict:
         """Better or worse than the reference only where the simultaneous interval says so."""
-        if self.gain.low > 0:
+        if self.gain.above_zero:
             return "better"
-        return "worse" if self.gain.high < 0 else "not told apart"
+        if self.gain.below_zero:
+            return "worse"
+        return "not told apart" if self.gain.judged else "too few groups"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +211,7 @@ class Leaderboard:
 
 
 def _task_json(one: TaskLine) -> dict[str, Any]:
-    told = {name: getattr(one, name) for name in ("name", "family", "metric", "n_test", "n_groups")}
+    told = {name: getattr(one, name) for name in ("name", "family", "metric", "n_test", "n_groups", "n_effective")}
     scores = {name: getattr(one, name).as_json() for name in ("weak", "reference", "ceiling", "gap")}
     return {**told, **scores, "warnings": list(one.warnings)}
 
@@ -215,7 +232,12 @@ def _standing_json(one: Standing) -> dict[str, Any]:
         "oracle": one.oracle,
         "exploratory": one.exploratory,
         "tasks": {
-            name: {"student": cell.student.as_json(), "gain": cell.gain.as_json(), "pgr": cell.pgr.as_json()}
+            name: {
+                "student": cell.student.as_json(),
+                "gain": cell.gain.as_json(),
+                "pgr": cell.pgr.as_json(),
+                "discordant": None if cell.discordant is None else asdict(cell.discordant),
+            }
             for name, cell in one.cells.items()
         },
     }

@@ -10,7 +10,7 @@ from oversight.reports.leaderboard_words import gain_interval, gain_value, plus
 from oversight.reports.markup import Cell, Raw, details, el, join, table
 from oversight.reports.overview import BETTER, WORSE
 from oversight.reports.sections import cell
-from oversight.reports.words import bounded, clean, fact, finite, metric_name, plural, why
+from oversight.reports.words import bounded, clean, effective_of, fact, finite, metric_name, plural, why
 
 if TYPE_CHECKING:
     from oversight.metrics.intervals import Estimate
@@ -67,7 +67,8 @@ def task_name(one: TaskLine, *, family: bool) -> Raw:
     """The name; below it its family where that matters, metric, rows and groups."""
     facts = [f"family {clean(one.family)}"] if family else []
     rows = plural(one.n_test, "row")
-    groups = "" if one.n_groups == one.n_test else f" in {plural(one.n_groups, 'group')}"
+    effective = f" (effectively {effective_of(one)})" if one.n_effective < one.n_groups else ""
+    groups = "" if one.n_groups == one.n_test else f" in {plural(one.n_groups, 'group')}{effective}"
     facts += [metric_name(one.metric), f"{rows}{groups}"]
     return join([clean(one.name), " ", el("span", ", ".join(facts), class_="ov-below")])
 
@@ -100,7 +101,7 @@ def _shaded(one: Standing, task: str, largest: float) -> Cell:
         return Cell(el("td", "?", title=why(gain) or "undefined"))
     shade = min(SHADES, math.ceil(SHADES * abs(gain.value) / largest)) if largest else 0
     kind = f"ov-{'more' if gain.value > 0 else 'less'}{shade}" if shade else ""
-    star = el("strong", f"{plus(gain.value)}*") if gain.low > 0 or gain.high < 0 else Raw(plus(gain.value))
+    star = el("strong", f"{plus(gain.value)}*") if gain.above_zero or gain.below_zero else Raw(plus(gain.value))
     return Cell(el("td", star, class_=kind or False))
 
 

@@ -12,6 +12,7 @@ from oversight.reports.leaderboard_cells import by_task, gain_cells, method_name
 from oversight.reports.leaderboard_figure import forest, key
 from oversight.reports.leaderboard_words import (
     conclusion,
+    differs_on,
     families,
     gain_interval,
     gain_shown,
@@ -107,9 +108,10 @@ def main_table(board: Leaderboard) -> Raw:
     """One row per method, in the order of the board."""
     caption = (
         f"Gain over {clean(board.reference)} with intervals {clean(board.correction)}; those of PGR hold by "
-        "themselves; median PGR: of the tasks where it is defined"
+        "themselves; differs on: test rows on which its students choose otherwise in any seed; median PGR: of the "
+        "tasks where it is defined"
     )
-    head = ["method", "gain", "verdict", "by itself", "rank", "pooled PGR", "median PGR"]
+    head = ["method", "gain", "verdict", "by itself", "differs on", "rank", "pooled PGR", "median PGR"]
     head += ["p (Holm)", "seconds", "settings"]
     shown = [i for i, name in enumerate(head) if name != "p (Holm)" or not board.why_no_p]
     rows = [_row(board, one) for one in board.standings]
@@ -123,6 +125,7 @@ def _row(board: Leaderboard, one: Standing) -> list[str]:
     return [
         method_name(one),
         *(("reference", "", "") if is_reference else gain_cells(one)),
+        "" if is_reference else differs_on(one),
         places(one.rank),
         cell(one.pgr, 2),
         median_of(board, one),
@@ -242,7 +245,7 @@ def pairs(board: Leaderboard) -> Raw:
     """Pairs of ranked methods that are told apart, and where they are few enough the difference of every pair."""
     if len(rivals(board)) < 2:
         return NONE
-    apart = [(pair, one) for pair, one in board.differences.items() if one.low > 0 or one.high < 0]
+    apart = [(pair, one) for pair, one in board.differences.items() if one.above_zero or one.below_zero]
     n_pairs = plural(len(board.differences), "pair")
     text = f"Of {n_pairs} of ranked methods, {len(apart)} are told apart, by intervals that hold for all pairs at once."
     blocks: list[Raw] = [el("p", text)]

@@ -11,6 +11,7 @@ from oversight.metrics.intervals import Estimate
 from oversight.reports.leaderboard import BaselineLine, Leaderboard, Standing, TaskLine
 from oversight.reports.leaderboard_words import (
     conclusion,
+    differs_on,
     gain_shown,
     marked,
     median_of,
@@ -21,14 +22,14 @@ from oversight.reports.leaderboard_words import (
     seconds_of,
 )
 from oversight.reports.tables import escaped
-from oversight.reports.words import UNDEFINED, clean, finite, number, shown
+from oversight.reports.words import UNDEFINED, clean, effective_of, finite, number, shown
 
 if TYPE_CHECKING:
     from rich.console import Group
 
 WIDE = 140
-HEADINGS = ("rank", "method", "gain over {}", "verdict", "pooled PGR", "median PGR", "p", "seconds")
-TASK_HEADINGS = ("task", "family", "metric", "n", "weak", "{}", "ceiling", "gap")
+HEADINGS = ("rank", "method", "gain over {}", "verdict", "differs on", "pooled PGR", "median PGR", "p", "seconds")
+TASK_HEADINGS = ("task", "family", "metric", "n", "effective", "weak", "{}", "ceiling", "gap")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,10 @@ def notes(board: Leaderboard) -> list[str]:
         f"{_n(len(board.tasks), 'task')} in {_n(n_families, 'family')}; "
         "every method has the same rows, supervisors, seeds and ceilings",
         f"gain: mean over families of student - {board.reference}; intervals {board.correction}; 'better' and 'worse' "
-        "only where the interval says so; rank: places that the intervals of all pairs allow",
+        "only where the interval says so, and from 50 effective groups of test rows on; rank: places that the "
+        "intervals of all pairs allow",
+        f"differs on: test rows of all tasks on which a method's students choose otherwise than {board.reference}'s in "
+        "any seed; of few the interval allows for those that were not drawn",
         "pooled PGR: sum of gains over the supervisor / sum of gaps, over families, every task included; median PGR: "
         "over the tasks where it is defined",
     ]
@@ -176,6 +180,7 @@ def _standing(board: Leaderboard, one: Standing) -> tuple[str, ...]:
         marked(one),
         "reference" if is_reference else spanned(one.gain),
         "" if is_reference else one.verdict,
+        "" if is_reference else differs_on(one),
         _pgr(one.pgr),
         median_of(board, one),
         p_of(one.p),
@@ -198,7 +203,10 @@ def compact(text: str) -> str:
 
 
 def _tasks(board: Leaderboard) -> Sheet:
-    rows = tuple((one.name, one.family, one.metric, str(one.n_test), *map(shown, _scores(one))) for one in board.tasks)
+    rows = tuple(
+        (one.name, one.family, one.metric, str(one.n_test), effective_of(one), *map(shown, _scores(one)))
+        for one in board.tasks
+    )
     return Sheet("Tasks", tuple(name.format(board.reference) for name in TASK_HEADINGS), rows)
 
 
@@ -234,4 +242,4 @@ def _by_task(board: Leaderboard) -> Sheet:
 def _starred(estimate: Estimate) -> str:
     if not finite(estimate):
         return "?"
-    return compact(plus(estimate.value)) + "*" * bool(estimate.low > 0 or estimate.high < 0)
+    return compact(plus(estimate.value)) + "*" * bool(estimate.above_zero or estimate.below_zero)

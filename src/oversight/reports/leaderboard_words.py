@@ -47,6 +47,9 @@ def _verdict(board: Leaderboard) -> str:
         return f"nothing is ranked beside {reference}"
     if not any(bounded(one.gain) for one in found):
         return f"nothing is told apart from {reference}, as there are no intervals: {why(found[0].gain)}"
+    if not any(one.gain.judged for one in found):
+        groups = plural(math.floor(found[0].gain.n_effective), "effective group")
+        return f"nothing is told apart from {reference}, as {groups} of test rows are too few for a verdict"
     if len(found) == 1:
         shown = found[0].verdict
         is_so = f"{shown} from" if shown == "not told apart" else f"shown to be {shown} than"
@@ -105,12 +108,17 @@ def _reach(board: Leaderboard) -> str:
 
 def _gaps(board: Leaderboard) -> str:
     """On how many tasks there is anything to recover."""
-    without = [clean(one.name) for one in board.tasks if not one.gap.low > 0]
+    without = [clean(one.name) for one in board.tasks if not one.gap.above_zero]
     if not without:
         return ""
     names = f" ({', '.join(without)})" if len(without) <= NAMED else ""
     on = f"{len(without)} of {plural(len(board.tasks), 'task')}{names}"
     return f"The ceiling is not shown to be above the supervisor on {on}."
+
+
+def differs_on(one: Standing) -> str:
+    """`3 of 286`: test rows on which its students choose otherwise than the reference's in any seed; or nothing."""
+    return "" if one.discordant is None else f"{one.discordant.rows:,} of {one.discordant.n:,}"
 
 
 def places(rank: tuple[int, int] | None) -> str:

@@ -10,7 +10,6 @@ from oversight.reports.figures import Drawing, drawings
 from oversight.reports.layout import Panel, Sheet, sheets
 from oversight.reports.markup import Cell, Raw, details, el, join, section, table
 from oversight.reports.words import (
-    bounded,
     clean,
     context,
     digits_of,
@@ -95,12 +94,12 @@ def _spread(values: Sequence[float], digits: int) -> Raw:
 
 def is_better(study: Study) -> bool:
     """Whether the student is shown to be better than its supervisor."""
-    return bounded(study.gain) and study.gain.low > 0
+    return study.gain.above_zero
 
 
 def is_worse(study: Study) -> bool:
     """Whether the student is shown to be worse than its supervisor."""
-    return bounded(study.gain) and study.gain.high < 0
+    return study.gain.below_zero
 
 
 def counts(studies: Sequence[Study]) -> str:

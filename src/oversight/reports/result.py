@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from oversight.metrics.alike import Discordant
 from oversight.metrics.intervals import Estimate
 from oversight.metrics.theory import Theory
 from oversight.tasks.task import Floats, Ints
@@ -51,6 +53,8 @@ class Study:
         oracle: whether the method saw ground truth.
         metric: of gap and PGR.
         n_test, n_groups, seeds: rows and groups of the test set, trained models per role.
+        n_effective: even groups that say as much as those of the test set (Kish).
+        discordant: by role (student, ceiling), the test rows on which it chooses otherwise than the supervisor.
         scores: by role and metric.
         chance: score of a guess that knows only the class shares, in the metric; None for losses.
         gap: ceiling - weak; gain: student - weak; pgr: their ratio, undefined with a reason where there is no gap.
@@ -87,6 +91,8 @@ class Study:
     choices: Mapping[str, Sequence[Mapping[str, Any]]]
     warnings: tuple[str, ...]
     keys: Mapping[str, Sequence[str]]
+    n_effective: float = math.nan
+    discordant: Mapping[str, Discordant] = field(default_factory=dict[str, Discordant])
     weak_train: str = "probe"
     ties: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     leak: Mapping[str, float] | None = None
@@ -105,6 +111,8 @@ class Study:
             "weak_train": self.weak_train,
             **{name: getattr(self, name) for name in ("oracle", "metric", "n_test", "n_groups", "seeds")},
             **{role: {name: one.as_json() for name, one in self.scores[role].items()} for role in ROLES},
+            "n_effective": self.n_effective if math.isfinite(self.n_effective) else None,
+            "discordant": {role: asdict(one) for role, one in self.discordant.items()},
             "chance": self.chance,
             "gap": self.gap.as_json(),
             "gain": self.gain.as_json(),

@@ -21,6 +21,7 @@ from oversight.reports.words import (
     clean,
     context,
     digits_of,
+    effective_of,
     finite,
     interval,
     main_estimates,
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
 NARROWEST, FALLBACK_WIDTH = 40, 100
 GAP = "  "
 LABEL_WIDTH = 11
-COUNTS = ("n", "groups", "seeds")
+COUNTS = ("n", "groups", "effective", "seeds")
 NAMES = ("task", "test", "weak_model", "strong_model", "method", "train", "weak_train", "oracle", "metric")
-FACTS = (*NAMES, "n_test", "n_groups", "seeds", "chance")
+FACTS = (*NAMES, "n_test", "n_groups", "n_effective", "seeds", "chance")
 STYLES = {"head": "bold", "name": "bold cyan", "faint": "dim", "undefined": "yellow", "warning": "yellow", "plain": ""}
 
 
@@ -100,7 +101,7 @@ def as_markdown(result: Result) -> str:
         own = unique(clean(one) for one in study.warnings)
         first, *rest = (escaped(cell) for cell in _names(study, names))
         cells = [*rest, *(escaped(cell) for cell in (*_cells(study), shown(study.gain)))]
-        counts = [str(count) for count in (study.n_test, study.n_groups, study.seeds)]
+        counts = [str(study.n_test), str(study.n_groups), effective_of(study), str(study.seeds)]
         marked = first + "".join(marks[text] for text in own if text not in general)
         rows.append([_pipes([marked, *cells, *counts])])
     lines = [line for row in rows for line in row] + [""]
@@ -154,6 +155,8 @@ def _record(study: Study, metrics: Sequence[str]) -> dict[str, str]:
         for name in metrics:
             if name in study.scores[role]:
                 row |= _ends(f"{role}_{name}", study.scores[role][name])
+    for role, one in study.discordant.items():
+        row |= {f"{role}_differs_{name}": _exact(getattr(one, name)) for name in ("rows", "mean")}
     key = next(iter(study.keys.get("score", ())), "")
     return {**row, "key": key, "covers": study.score("student").covers, "warnings": "; ".join(study.warnings)}
 

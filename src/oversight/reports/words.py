@@ -12,6 +12,7 @@ from oversight.metrics.intervals import Estimate
 from oversight.metrics.scores import METRICS
 
 if TYPE_CHECKING:
+    from oversight.reports.leaderboard import TaskLine
     from oversight.reports.result import Result, Study
 
 ROLES = ("weak", "student", "ceiling")
@@ -180,10 +181,24 @@ def chance_of(study: Study) -> float | None:
 
 
 def data_facts(study: Study) -> str:
-    """`812 rows in 203 groups, 5 seeds, chance 0.500`."""
+    """`812 rows in 203 groups (effectively 120.4), 5 seeds, chance 0.500`."""
     chance = chance_of(study)
-    facts = f"{plural(study.n_test, 'row')} in {plural(study.n_groups, 'group')}, {plural(study.seeds, 'seed')}"
+    effective = f" (effectively {effective_of(study)})"
+    groups = f"{plural(study.n_groups, 'group')}{effective if study.n_effective < study.n_groups else ''}"
+    facts = f"{plural(study.n_test, 'row')} in {groups}, {plural(study.seeds, 'seed')}"
     return facts if chance is None else f"{facts}, chance {number(chance)}"
+
+
+def effective_of(counted: Study | TaskLine) -> str:
+    """The effective number of groups, whole where groups are even."""
+    return f"{counted.n_effective:.0f}" if counted.n_effective >= counted.n_groups else f"{counted.n_effective:.1f}"
+
+
+def alike(study: Study) -> str:
+    """`student and supervisor choose differently on 3 of 286 rows`; nothing where they do so on many."""
+    told = {"student": "student and supervisor", "ceiling": "ceiling and supervisor"}
+    few = [f"{told[role]} choose differently on {one}" for role, one in study.discordant.items() if one.few]
+    return "; ".join(few)
 
 
 def notes(result: Result) -> list[tuple[str, str]]:
@@ -195,6 +210,9 @@ def notes(result: Result) -> list[tuple[str, str]]:
     for study in result.studies:
         place = "".join(f"{clean(getattr(study, name))}: " for name in several)
         lines.append(("data", place + data_facts(study)))
+    for study in result.studies:
+        if alike(study):
+            lines.append(("alike", f"{title(study, several)}: {alike(study)}"))
     covered = unique(study.score("student").covers for study in result.studies)
     lines += [("intervals", f"95 %, covering {text}") for text in covered]
     if any(study.oracle for study in result.studies):
@@ -230,8 +248,8 @@ def pooled_counts(result: Result) -> Mapping[str, int]:
     return {
         "studies": len(result.studies),
         "defined": sum(finite(study.pgr) for study in result.studies),
-        "above": sum(bounded(gain) and gain.low > 0 for gain in gains),
-        "below": sum(bounded(gain) and gain.high < 0 for gain in gains),
+        "above": sum(gain.above_zero for gain in gains),
+        "below": sum(gain.below_zero for gain in gains),
     }
 
 

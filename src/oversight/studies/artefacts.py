@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from oversight.metrics.intervals import linear_interval, moments
+from oversight.metrics.limits import SHARE
 from oversight.models.threads import one_thread
 from oversight.tasks.split import Split
 from oversight.tasks.task import Floats, Ints, Rows, Task
@@ -57,7 +58,7 @@ def _above_chance(name: str, chosen: Floats, task: Task, test: Rows) -> list[str
     truth, k = task.truth(test), task.n_classes
     counts = np.bincount(truth, minlength=k)
     scores = right_shares(chosen, truth) * len(truth) / (counts[truth] * (counts > 0).sum())
-    found = linear_interval(moments(scores[None, None, :], test.group_numbers()), [1.0])
+    found = linear_interval(moments(scores[None, None, :], test.group_numbers()), [1.0], limits=SHARE)
     if not found.low > 1 / k + ABOVE_CHANCE:
         return []
     return [

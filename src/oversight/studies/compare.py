@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from oversight.errors import InputError
+from oversight.metrics.alike import discordant
 from oversight.metrics.contrasts import (
     Combined,
     combine,
@@ -21,6 +22,7 @@ from oversight.metrics.contrasts import (
     wilcoxon_holm,
 )
 from oversight.metrics.intervals import Estimate, Moments, linear_interval, moments
+from oversight.metrics.limits import between
 from oversight.metrics.scores import METRICS, Metric, oriented
 from oversight.reports.leaderboard import BaselineLine, Cell, Leaderboard, Standing, TaskLine
 from oversight.reports.result import Study, TestRows
@@ -121,11 +123,13 @@ def leaderboard(
 
 @dataclass(frozen=True, kw_only=True)
 class _Board:
-    """One task: studies by method, and row scores by role or baseline, (s, n), more is better."""
+    """One task: studies by method, row scores by role or baseline, (s, n), more is better, and students' probabilities
+    by method, (s, n, k)."""
 
     name: str
     studies: Mapping[str, Study]
     scores: Mapping[str, Floats]
+    students: Mapping[str, Floats]
     baselines: Mapping[str, Floats]
     missing: Mapping[str, str]
     groups: Ints
@@ -166,6 +170,7 @@ def _suspected(boards: Mapping[str, _Board]) -> dict[str, _Board]:
 def _board(task: str, scored: Mapping[str, Scored], swept: Swept, store: Store) -> _Board:
     studies: dict[str, Study] = {}
     scores: dict[str, Floats] = {}
+    students: dict[str, Floats] = {}
     kept: tuple[TestRows, Metric] | None = None
     for name, one in scored.items():
         outcome = outcome_of(store, one.step.key)
@@ -177,7 +182,8 @@ def _board(task: str, scored: Mapping[str, Scored], swept: Swept, store: Store) 
         if kept is None:
             kept = rows, metric
             scores |= {role: row_scores(metric, rows.probs[role], rows.truth) for role in ROLES}
-        scores[name] = row_scores(metric, rows.probs["student"], rows.truth)
+        students[name] = rows.probs["student"]
+        scores[name] = row_scores(metric, students[name], rows.truth)
     assert kept is not None
     rows, metric = kept
     shown: dict[str, Floats] = {}
@@ -190,7 +196,15 @@ def _board(task: str, scored: Mapping[str, Scored], swept: Swept, store: Store) 
         else:
             missing[baseline.name] = baseline.reason or "it failed"
     groups = np.unique(np.asarray(rows.groups, dtype=object).astype(str), return_inverse=True)[1]
-    return _Board(name=task, studies=studies, scores=scores, baselines=shown, missing=missing, groups=groups)
+    return _Board(
+        name=task,
+        studies=studies,
+        scores=scores,
+        students=students,
+        baselines=shown,
+        missing=missing,
+        groups=groups,
+    )
 
 
 def row_scores(metric: Metric, probs: Floats, truth: Ints) -> Floats:
@@ -241,7 +255,10 @@ def _cell(board: _Board, name: str, reference: str) -> Cell:
     scores = np.stack([board.scores[one] for one in (name, reference)], axis=1)
     study = board.studies[name]
     return Cell(
-        student=study.score("student"), gain=linear_interval(moments(scores, board.groups), (1, -1)), pgr=study.pgr
+        student=study.score("student"),
+        gain=linear_interval(moments(scores, board.groups), (1, -1), limits=between(METRICS[study.metric].limits)),
+        pgr=study.pgr,
+        discordant=discordant(board.students[name], board.students[reference]),
     )
 
 
@@ -277,6 +294,7 @@ def _task_line(board: _Board, family: str, reference: str) -> TaskLine:
         metric=study.metric,
         n_test=study.n_test,
         n_groups=study.n_groups,
+        n_effective=study.n_effective,
         weak=study.score("weak"),
         reference=study.score("student"),
         ceiling=study.score("ceiling"),
@@ -299,7 +317,7 @@ def _baseline_line(name: str, boards: Mapping[str, _Board], families: Mapping[st
             both = np.stack([board.baselines[name], board.scores[reference]], axis=1)
             pairs.append(moments(both, board.groups))
             metric = METRICS[board.studies[reference].metric]
-            scores[task] = linear_interval(moments(oriented(metric, both), board.groups), (1, 0))
+            scores[task] = linear_interval(moments(oriented(metric, both), board.groups), (1, 0), limits=metric.limits)
     gain = None
     if len(pairs) == len(boards):
         gain = difference(combine(pairs, [families[task] for task in boards]), (1, -1))

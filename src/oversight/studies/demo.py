@@ -56,7 +56,7 @@ def difference(result: Result, first: Study, second: Study) -> Estimate:
 
 def _of_study(expected: str, study: Study) -> str:
     name = f"{study.weak_model} -> {study.strong_model}, {study.method}"
-    shown = study.gap.low > 0
+    shown = study.gap.above_zero
     found = "one was found" if shown else "none was shown"
     joint = "and" if shown == (expected == "A gap") else "but"
     gap = f"ceiling minus supervisor is {_shown(study.gap)}"
@@ -66,9 +66,9 @@ def _of_study(expected: str, study: Study) -> str:
 def _of_methods(result: Result) -> str:
     naive, confidence = (find(result, *CLEAR_GAP, method) for method in METHODS)
     apart = difference(result, confidence, naive)
-    if apart.low > 0:
+    if apart.above_zero:
         verdict = "confidence is better"
-    elif apart.high < 0:
+    elif apart.below_zero:
         verdict = "naive is better"
     else:
         verdict = "the two cannot be told apart"

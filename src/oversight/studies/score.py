@@ -13,15 +13,16 @@ from typing import Any, cast
 import numpy as np
 
 from oversight.metrics.agreement import agreement
+from oversight.metrics.alike import discordant
 from oversight.metrics.calibration_interval import calibration_error, calibration_recovered
+from oversight.metrics.clusters import warning as few_groups
 from oversight.metrics.intervals import (
     Estimate,
     Sample,
     linear_interval,
     moments,
-    percentile_interval,
-    with_seed_part,
 )
+from oversight.metrics.percentiles import percentile_interval, with_seed_part
 from oversight.metrics.pgr import Recovered, recovered, recovered_from_replicates
 from oversight.metrics.resampling import replicates
 from oversight.metrics.scores import METRICS, Metric, oriented, values_per_seed
@@ -42,6 +43,7 @@ RESAMPLING_SEED = 0
 COMMON_CLASS = 0.55
 MUCH_ABOVE = 0.05
 FEWEST_ROWS = 20
+ENOUGH_SEEDS = 5
 SHOWN = ("accuracy", "auroc", "nll", "brier", "ece")
 FEW_ROWS = "fewer than 20 rows"
 SOLVED = 1e-6
@@ -150,12 +152,16 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
     warnings += _tied(counted, len(predicted.truth))
     warnings += _above_ceiling(predicted)
     warnings += too_good({role: scores[role]["accuracy"].value for role in scores})
-    if predicted.probs["weak"].shape[0] == 1:
-        warnings.append("one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more")
+    warnings += few_seeds(len(predicted.probs["weak"])) + few_groups(predicted.groups)
     return {
         "metric": chosen.name,
         "n_test": len(predicted.truth),
         "n_groups": int(predicted.groups.max()) + 1,
+        "n_effective": found.gap.n_effective,
+        "discordant": {
+            role: dataclasses.asdict(discordant(predicted.probs[role], predicted.probs["weak"]))
+            for role in ("student", "ceiling")
+        },
         "chance": chance,
         "scores": {role: {name: to_json(one) for name, one in by_name.items()} for role, by_name in scores.items()},
         "gap": to_json(found.gap),
@@ -227,18 +233,30 @@ def _above_ceiling(predicted: Predicted) -> list[str]:
     ]
 
 
+def few_seeds(n_seeds: int) -> list[str]:
+    """What a reader must know where there are few seeds."""
+    if n_seeds == 1:
+        return ["one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more"]
+    if n_seeds < ENOUGH_SEEDS:
+        return [f"{n_seeds} seeds: their spread is hardly known and intervals are wide; ask for 5 seeds or more"]
+    return []
+
+
 def _recovered(predicted: Predicted, metric: Metric) -> Recovered:
     roles = list(predicted.probs.values())
+    limits = metric.limits if metric.higher_is_better else (-metric.limits[1], -metric.limits[0])
     if metric.linear:
         return recovered(
-            np.stack([_row_scores(metric, probs, predicted.truth) for probs in roles], axis=1), predicted.groups
+            np.stack([_row_scores(metric, probs, predicted.truth) for probs in roles], axis=1),
+            predicted.groups,
+            limits=limits,
         )
     if metric.name == "ece":
         return calibration_recovered(roles, predicted.truth, predicted.groups)
     draws = np.stack([_replicates(metric, probs, predicted) for probs in roles])
     values = np.stack([values_per_seed(metric, probs, predicted.truth) for probs in roles])
     return recovered_from_replicates(
-        oriented(metric, draws), oriented(metric, values), predicted.groups, seed=RESAMPLING_SEED
+        oriented(metric, draws), oriented(metric, values), predicted.groups, seed=RESAMPLING_SEED, limits=limits
     )
 
 
@@ -250,17 +268,17 @@ def _row_scores(metric: Metric, probs: Floats, truth: Ints) -> Floats:
 
 def _role_score(predicted: Predicted, role: str, metric: Metric) -> Estimate:
     probs = predicted.probs[role]
-    sample = Sample(len(predicted.truth), int(predicted.groups.max()) + 1, len(probs))
+    sample = Sample.of(predicted.groups, len(probs))
     if len(predicted.truth) < FEWEST_ROWS:
         return sample.undefined(FEW_ROWS)
     if metric.linear:
         scores = oriented(metric, _row_scores(metric, probs, predicted.truth))
-        return linear_interval(moments(scores[:, None, :], predicted.groups), [1.0])
+        return linear_interval(moments(scores[:, None, :], predicted.groups), [1.0], limits=metric.limits)
     if metric.name == "ece":
         return calibration_error(probs, predicted.truth, predicted.groups)
     values = values_per_seed(metric, probs, predicted.truth)
-    spread = with_seed_part(_replicates(metric, probs, predicted), values, seed=RESAMPLING_SEED)
-    return percentile_interval(float(values.mean()), spread, sample)
+    spread = with_seed_part(_replicates(metric, probs, predicted), values, seed=RESAMPLING_SEED, sample=sample)
+    return percentile_interval(float(values.mean()), spread, sample, limits=metric.limits)
 
 
 def _replicates(metric: Metric, probs: Floats, predicted: Predicted) -> Floats:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from oversight.errors import StepError
+from oversight.metrics.alike import Discordant
 from oversight.metrics.theory import Theory
 from oversight.reports.result import Result, Study, TestRows
 from oversight.runs.kept import Kept
@@ -33,8 +34,11 @@ def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
     """
     roles: Mapping[str, Mapping[str, Any]] = record["scores"]
     told: dict[str, Any] = {name: names[name] for name in NAMES}
-    found: dict[str, Any] = {name: record[name] for name in ("metric", "n_test", "n_groups", "chance", "choices")}
+    found: dict[str, Any] = {
+        name: record[name] for name in ("metric", "n_test", "n_groups", "n_effective", "chance", "choices")
+    }
     found |= {name: from_json(record[name]) for name in ("gap", "gain", "pgr")}
+    found["discordant"] = {role: Discordant(**one) for role, one in record["discordant"].items()}
     return Study(
         **told,
         **found,
