@@ -132,10 +132,10 @@ def test_what_reads_a_store_needs_one(words: str, refused: Callable[..., str]) -
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("--gap 0 --n-test 100", "gap: found 0.0, expected a number from "),
-        ("--gap 0.1 --n-test 1", "n_test: found 1, expected a number from 2 to "),
+        ("--gap 0 --n-test 100", "--gap: found 0.0, expected a number from "),
+        ("--gap 0.1 --n-test 1", "--n-test: found 1, expected a number from 2 to "),
         ("--gap 0.1 --n-test 100 --seeds 0", "seeds: found 0, expected a number from 1 to 100"),
-        ("--gap 0.1", "Missing option '--n-test'; see oversight power --help"),
+        ("--gap 0.1", "power: found no --from, expected --gap and --n-test, or a pilot by --from STORE"),
     ],
 )
 def test_power_names_the_range(words: str, expected: str, refused: Callable[..., str]) -> None:

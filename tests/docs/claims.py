@@ -14,6 +14,7 @@ LIKELY = 0.5
 Cell = Mapping[str, Any]
 README, STATISTICS = "README.md", "docs/statistics.md"
 COVERAGE, COMPARISONS, FAULTS = "coverage.json", "coverage_compare.json", "faults.json"
+POWER, THEORY = "power.json", "theory.json"
 CALIBRATION = "coverage_ece.json"
 
 

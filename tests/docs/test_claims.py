@@ -23,6 +23,12 @@ def test_no_number_is_claimed_that_no_kept_file_bears(name: str, heading: str) -
     assert unclaimed(part(page(name), heading), claims, CLAIMED[name, heading]) == []
 
 
+def test_what_is_said_with_every_prediction_of_theory_is_the_kept_record() -> None:
+    from oversight.metrics.theory import CAME_TRUE
+
+    assert content("theory.json")["counts"] == CAME_TRUE
+
+
 # The mechanism itself
 
 COVERS = Claim("page.md", "covers at least {} %\nof {} cells", "file.json", lambda kept: [at_least(kept[0]), kept[1]])

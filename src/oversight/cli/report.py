@@ -70,9 +70,9 @@ def report(
 
     kind = _format(out, format_)
     place = o.directory(store)
-    asked = _asked(place, names or [])
-    wanted = _filtered(asked, {"task": task, "method": method, "weak": weak, "strong": strong, "test": test})
-    result, n_unfinished, faults = _result(place, wanted)
+    asked = asked_for(place, names or [])
+    wanted = filtered(asked, {"task": task, "method": method, "weak": weak, "strong": strong, "test": test})
+    result, n_unfinished, faults = result_of(place, wanted)
     result = replace(result, tells_theory=theory)
     n = len(result.studies) + n_unfinished + len(faults)
     if result.studies:
@@ -110,7 +110,7 @@ def _format(out: str, given: str | None) -> str:
     return given
 
 
-def _asked(store: DirectoryStore, beginnings: Sequence[str]) -> Asked:
+def asked_for(store: DirectoryStore, beginnings: Sequence[str]) -> Asked:
     """The studies that these names mean; all of them where there are none.
 
     Raises:
@@ -180,7 +180,7 @@ def _key(study: Names) -> str:
     return str(study["keys"]["score"][0])
 
 
-def _filtered(asked: Asked, filters: Mapping[str, Sequence[str] | None]) -> Asked:
+def filtered(asked: Asked, filters: Mapping[str, Sequence[str] | None]) -> Asked:
     """Studies that pass every filter.
 
     Raises:
@@ -204,7 +204,7 @@ def _matches(name: str, pattern: str) -> bool:
     return name == pattern or fnmatchcase(name, pattern)
 
 
-def _result(store: DirectoryStore, asked: Asked) -> tuple[Result, int, dict[str, str]]:
+def result_of(store: DirectoryStore, asked: Asked) -> tuple[Result, int, dict[str, str]]:
     """The finished studies, how many are not finished, and those that cannot be read, with the reason."""
     from oversight.reports.result import Result
     from oversight.studies.stored import stored_result, stored_rows
