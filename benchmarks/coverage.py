@@ -1,6 +1,9 @@
 """Coverage of the intervals for PGR on simulated studies: the benchmark behind docs/statistics.md.
 
     OMP_NUM_THREADS=1 python benchmarks/coverage.py [--quick] [--replicates N] [--bootstraps N] [--seed S] [--out DIR]
+    OMP_NUM_THREADS=1 python benchmarks/coverage.py --only pools [--data ../shared/data]   (see coverage_pools.py)
+
+The first speaks of these training rows (`these-rows`): seeds are independent draws, as where a pool is given.
 
 160 cells (gap x PGR x rows x group size) and 24 without a true gap, each with 1, 3, 5 and 10 seeds. All cells of one
 number of rows and group size share their latent draws. Exits 1 if the recommended interval fails the bar: P(defined
@@ -381,12 +384,19 @@ def progress(settings: Sequence[tuple[int, int]]) -> Iterable[tuple[int, int]]:
 def main() -> int:
     """Run, write coverage.json and coverage.md, print the verdict."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", choices=("tables", "pools"), default="tables", help="pools: new pools of rows")
     parser.add_argument("--quick", action="store_true", help="n = 300 and 1000 only")
     parser.add_argument("--replicates", type=int, default=2000, help="studies per cell, rounded up to a multiple of 25")
     parser.add_argument("--bootstraps", type=int, default=200, help="studies per cell that are also bootstrapped")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    args = parser.parse_args()
+    args, rest = parser.parse_known_args()
+    if args.only == "pools":
+        import coverage_pools
+
+        return coverage_pools.main([*rest, "--seed", str(args.seed), "--out", str(args.out)])
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     result = measure(args)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "coverage.json").write_text(json.dumps(result).replace("}, {", "},\n{") + "\n", encoding="utf-8")

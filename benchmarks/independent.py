@@ -38,6 +38,7 @@ DEPTH, MAX_TOKENS, BATCH = 4, 256, 32
 INVERSE_PENALTIES = tuple(10 ** (i / 2) for i in range(-4, 7))
 PENALTIES = tuple(10.0**i for i in range(-4, 3))
 ROLES = ("weak", "student", "ceiling")
+OVERLAP = 0.35  # correlation of two seeds' scores through the pool that they share
 
 RECOVERED, GAP = np.array([-1.0, 1.0, 0.0]), np.array([-1.0, 0.0, 1.0])
 
@@ -266,7 +267,7 @@ def spread(right: Bools, groups: Ints) -> Spread:
     within = sum((factors * one) @ one.T for one in u) / s
     interaction = (within - of_rows) / (s - 1)
     scores = right.mean(2) - right.mean((0, 2))
-    of_seeds = scores.T @ scores / (s * (s - 1))
+    of_seeds = scores.T @ scores / (s - 1) * (1 / s + OVERLAP / (1 - OVERLAP))
     rest = float(student_t.ppf(0.975, s - 1)) ** 2 * of_seeds
     rows = [of_rows, of_rows - interaction]
     return Spread(rows=rows, seeds=[np.zeros((3, 3)), rest], q=q, effective=effective, apart=apart)

@@ -89,6 +89,28 @@ def test_json_can_be_read_where_the_stream_takes_ascii_only(place: Path, console
     assert table.code == 0 and table.out.isascii() and "PGR" in table.out
 
 
+@pytest.mark.usefixtures("data")
+def test_intervals_cover_the_pool_unless_these_rows_are_asked_for(oversight: Callable[..., Any]) -> None:
+    asked = ("w2s", "data.jsonl", *PAIR, "--seeds", "2", "--json")
+    new, these = oversight(*asked).json, oversight(*asked, "--covers", "these-rows").json
+    assert new["pgr"]["covers"].startswith("pool, seeds and test ")
+    assert these["pgr"]["covers"].startswith("seeds and test ")
+    assert new["gap"]["value"] == these["gap"]["value"]
+    assert new["keys"]["student"] == these["keys"]["student"]
+    fixed = oversight(*asked, "--split-seed", "0").json
+    assert fixed["pgr"]["covers"].startswith("seeds (one split) and test ")
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("command", ["w2s", "compare", "budget", "stress"])
+def test_an_unknown_scope_is_refused_and_leaves_no_store(
+    command: str, place: Path, oversight: Callable[..., Any]
+) -> None:
+    said = oversight(command, "data.jsonl", *PAIR, "--seeds", "2", "--covers", "rows")
+    assert said.code == 2 and "known: new-rows, these-rows" in " ".join(said.err.split())
+    assert not (place / "oversight-store").exists()
+
+
 # What is shown besides
 
 

@@ -32,7 +32,7 @@ CALLS: dict[str, str] = {
     "load_student": "spec, options=AS_IS",
     "weak_to_strong": "task, *, weak, strong, method='naive', seeds=5, store=None, progress=None, **options",
     "split_task": "task, *, seed",
-    "sweep": "plan, *, store=None, workers=1, ray=None, retry_failed=False, watch=None",
+    "sweep": "plan, *, store=None, workers=1, ray=None, retry_failed=False, watch=None, covers=None",
     "cross_entropy": "logits, targets, *, progress=1.0",
     "compare": "tasks, *, weak, strong, methods='all', seeds=5, store=None, workers=1, watch=None, **options",
     "Columns": "*, text=None, label=None, group=None, difficulty=None",

@@ -109,6 +109,7 @@ def test_settings_and_how_often_each_method_was_tried_are_said() -> None:
 
 def test_one_seed_says_of_what_its_intervals_speak() -> None:
     assert "one seed: intervals speak of these trained models" in told(board(seeds=1))
+    assert f"intervals cover {board().covers}" in told(board())
     assert "one seed" not in told(board()) and "1 seed, 2 tasks in 2 families" in told(board(seeds=1))
 
 

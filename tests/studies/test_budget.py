@@ -405,7 +405,8 @@ def test_differences_are_paired_and_simultaneous(weak_world: Setup) -> None:
     for one in campaign.scored:
         outcomes = [store.get(student.key) for _, student, _ in one.runs]
         right.append([found.arrays["test.probs"].argmax(1) == truth for found in outcomes if found is not None])
-    scores = combine([moments(np.array(right).transpose(1, 0, 2).astype(float), rows.group_numbers())], ["one"])
+    own = moments(np.array(right).transpose(1, 0, 2).astype(float), rows.group_numbers()).covering("new-rows")
+    scores = combine([own], ["one"])
     both = by_name["64 true + 100 weak, pooled"]
     shown = _n_shown(curve)
     assert shown > len(curve.cells)

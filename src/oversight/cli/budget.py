@@ -13,6 +13,7 @@ from oversight.cli import campaigns, printing
 from oversight.cli import options as o
 from oversight.cli.app import app
 from oversight.cli.compare import trains_of_networks
+from oversight.cli.covers import Covers
 from oversight.cli.settings import read_settings
 from oversight.cli.studies import about_now
 from oversight.errors import InputError
@@ -78,6 +79,7 @@ def budget(
     settings: Settings = None,
     seeds: o.Seeds = 5,
     metric: o.LinearMetric = None,
+    covers: Covers = "new-rows",
     text: o.Text = None,
     label: o.Label = None,
     group: o.Group = None,
@@ -120,6 +122,7 @@ def budget(
             **{"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
             **o.near_duplicates(near_duplicates, near_duplicates_at),
         },
+        covers=covers,
         columns={"": campaigns.columns(text=text, label=label, group=group)},
     )
     wanted = Wanted(

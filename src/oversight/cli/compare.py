@@ -11,6 +11,7 @@ import typer
 from oversight.cli import by_task, campaigns, printing
 from oversight.cli import options as o
 from oversight.cli.app import app
+from oversight.cli.covers import Covers
 from oversight.cli.settings import read_settings
 from oversight.cli.studies import about_now
 
@@ -36,6 +37,7 @@ def compare(
     trials: o.Trials = 3,
     family: o.Family = None,
     metric: o.LinearMetric = None,
+    covers: Covers = "new-rows",
     text: by_task.TextByTask = None,
     label: by_task.LabelByTask = None,
     group: by_task.GroupByTask = None,
@@ -79,6 +81,7 @@ def compare(
             **{"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
             **o.near_duplicates(near_duplicates, near_duplicates_at),
         },
+        covers=covers,
         columns=by_task.columns_by_task(text=text, label=label, group=group),
     )
     comparison = load_comparison(asked)

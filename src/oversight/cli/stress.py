@@ -10,6 +10,7 @@ import typer
 from oversight.cli import campaigns, printing
 from oversight.cli import options as o
 from oversight.cli.app import app
+from oversight.cli.covers import Covers
 from oversight.cli.studies import about_now, check_report
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def stress(
     settings: o.Settings = None,
     seeds: o.Seeds = 5,
     metric: o.Metric = "accuracy",
+    covers: Covers = "new-rows",
     text: o.Text = None,
     label: o.Label = None,
     group: o.Group = None,
@@ -75,6 +77,7 @@ def stress(
         settings=o.settings(settings or [], weak_lr=None, strong_lr=None),
         columns=campaigns.columns(text=text, label=label, group=group),
         metric=metric or "accuracy",
+        covers=covers,
         n_train=n_train,
         n_test=n_test,
         max_tokens=max_tokens,

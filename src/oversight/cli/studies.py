@@ -15,6 +15,7 @@ import typer
 from oversight.cli import options as o
 from oversight.cli import printing
 from oversight.cli.app import app
+from oversight.cli.covers import Covers
 from oversight.cli.settings import of_methods
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ VERSIONED = ("oversight", "torch", "transformers", "scikit-learn", "numpy", "sci
 
 
 @app.command()
-def demo(out: o.Out = Path(), store: o.Store = None, as_json: o.Json = False) -> None:
+def demo(out: o.Out = Path(), covers: Covers = "new-rows", store: o.Store = None, as_json: o.Json = False) -> None:
     """A complete study with no download, in about a minute.
 
     The text and the encoder are embedded in the package.
@@ -37,7 +38,9 @@ def demo(out: o.Out = Path(), store: o.Store = None, as_json: o.Json = False) ->
 
     began = time.monotonic()
     check_folder(out, flag="--out")
-    setup = prepare("reviews", weak=study.WEAK, strong=study.STRONG, method=study.METHODS, seeds=study.SEEDS)
+    setup = prepare(
+        "reviews", weak=study.WEAK, strong=study.STRONG, method=study.METHODS, seeds=study.SEEDS, covers=covers
+    )
     kept = load_store(store)
     result = study.with_notes(_run(setup, kept, began))
     out.mkdir(parents=True, exist_ok=True)
@@ -63,6 +66,7 @@ def w2s(
     seeds: o.Seeds = 5,
     test: o.Test = None,
     metric: o.Metric = None,
+    covers: Covers = "new-rows",
     text: o.Text = None,
     label: o.Label = None,
     group: o.Group = None,
@@ -115,6 +119,7 @@ def w2s(
         seeds=seeds,
         tests=o.named_tests(test or []),
         metric=metric,
+        covers=covers,
         columns=Columns(text=text, label=label, group=group, difficulty=difficulty),
         strict=strict,
         n_train=n_train,

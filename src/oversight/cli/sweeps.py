@@ -13,6 +13,7 @@ import typer
 from oversight.cli import campaigns, printing
 from oversight.cli import options as o
 from oversight.cli.app import app
+from oversight.cli.covers import SweepCovers
 from oversight.cli.studies import about_now, check_report
 from oversight.errors import InputError
 
@@ -32,6 +33,7 @@ def sweep(
     preset: o.Preset = None,
     task: o.SweepTask = None,
     seeds: o.SweepSeeds = None,
+    covers: SweepCovers = None,
     workers: o.Workers = 1,
     ray: o.Ray = None,
     slurm: o.Slurm = None,
@@ -49,16 +51,16 @@ def sweep(
     from oversight.resolve import load_store
 
     began = time.monotonic()
-    asked = _plan(plan, preset, task, seeds)
+    asked = _plan(plan, preset, task, seeds, covers)
     if print_plan:
-        _refuse("--print", {"--task": task, "--seeds": seeds})
+        _refuse("--print", {"--task": task, "--seeds": seeds, "--covers": covers})
         return typer.echo(asked.text.rstrip())
     _check(workers, memory, ray=ray, slurm=slurm, slurm_set=slurm_set, gpu_share=gpu_share, report=report)
     kept = load_store(store)
     if dry_run:
         return _dry_run(asked, kept, workers, as_json)
     if slurm is not None:
-        chosen = {"--preset": preset, "--seeds": seeds, "--workers": workers, "--memory": memory}
+        chosen = {"--preset": preset, "--seeds": seeds, "--covers": covers, "--workers": workers, "--memory": memory}
         words = [str(plan.absolute())] if plan else []
         words += [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
         words += [word for one in task or [] for word in ("--task", one)] + ["--retry-failed"] * retry_failed
@@ -67,14 +69,16 @@ def sweep(
     _answer(swept, kept, report, as_json)
 
 
-def _plan(plan: Path | None, preset: str | None, tasks: list[str] | None, seeds: int | None) -> SweepPlan:
+def _plan(
+    plan: Path | None, preset: str | None, tasks: list[str] | None, seeds: int | None, covers: str | None
+) -> SweepPlan:
     from oversight.resolve import plans
 
     if (plan is None) == (preset is None):
         found = "neither" if plan is None else "both"
         raise InputError(f"sweep: found {found} of PLAN.toml and --preset, expected one of them")
     asked = plans.preset(preset) if preset is not None else plans.read_plan(plan or Path())
-    return plans.override(asked, tasks=tasks, seeds=seeds) if tasks or seeds is not None else asked
+    return plans.override(asked, tasks=tasks or None, seeds=seeds, covers=covers)
 
 
 def _check(

@@ -11,6 +11,7 @@ from oversight.errors import InputError
 from oversight.metrics.checks import Floats, check_labels, check_seeds
 from oversight.metrics.intervals import Estimate, linear_interval, moments
 from oversight.metrics.limits import SHARE
+from oversight.metrics.pool import Scope
 from oversight.ties import choice_shares, right_shares
 
 MIN_ROWS = 20
@@ -31,7 +32,14 @@ class Agreement:
     weak_wrong: Estimate
 
 
-def agreement(student: npt.ArrayLike, weak: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike) -> Agreement:
+def agreement(
+    student: npt.ArrayLike,
+    weak: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    groups: npt.ArrayLike,
+    *,
+    scope: Scope = "these-rows",
+) -> Agreement:
     """Agreement of hard choices, with intervals over seeds and test groups.
 
     Conditional shares are ratios of sums over seeds and rows, R = sum a / sum c with c = 1[in the cell] and
@@ -44,6 +52,7 @@ def agreement(student: npt.ArrayLike, weak: npt.ArrayLike, labels: npt.ArrayLike
         weak: (s, n, k) the supervisor's probabilities on the same rows.
         labels: (n,) true classes.
         groups: (n,) any values.
+        scope: of what the intervals are to speak, see `metrics.pool`.
 
     Raises:
         InputError: shapes do not fit.
@@ -58,14 +67,14 @@ def agreement(student: npt.ArrayLike, weak: npt.ArrayLike, labels: npt.ArrayLike
     right, same = right_shares(theirs, truth), both.sum(axis=2)
     same_right = both[:, np.arange(len(truth)), truth]
     cells = ((same, np.ones_like(same)), (same_right, right), (same - same_right, 1 - right))
-    return Agreement(*(_share(*cell, groups) for cell in cells))
+    return Agreement(*(_share(*cell, groups, scope) for cell in cells))
 
 
-def _share(same: Floats, cell: Floats, groups: npt.ArrayLike) -> Estimate:
+def _share(same: Floats, cell: Floats, groups: npt.ArrayLike, scope: Scope) -> Estimate:
     """sum(same) / sum(cell) over (s, n), with its linearised interval; `same` is the part of the cell that agrees."""
     share = float(same.sum() / max(1.0, float(cell.sum())))
     scores = share + (same - share * cell) / max(float(cell.mean()), np.finfo(np.float64).tiny)
-    found = moments(scores[:, None, :], groups, weights=cell.mean(axis=0))
+    found = moments(scores[:, None, :], groups, weights=cell.mean(axis=0)).covering(scope)
     if cell.sum() / len(cell) < MIN_ROWS:
         return found.sample.undefined(FEW_ROWS)
     return linear_interval(found, (1.0,), limits=SHARE)

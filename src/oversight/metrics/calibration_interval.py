@@ -12,21 +12,25 @@ from oversight.metrics.calibration import Squared, not_rejected, squared
 from oversight.metrics.checks import Floats, check_scored, check_seeds, group_index
 from oversight.metrics.intervals import UPPER, Estimate, Sample, t_quantile
 from oversight.metrics.pgr import GAIN, GAP, Recovered
+from oversight.metrics.pool import Scope, seed_factor
 
 NO_DIFFERENCE = "no interval of a difference of calibration errors is known to cover"
 
 
-def calibration_error(probs: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike) -> Estimate:
+def calibration_error(
+    probs: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike, *, scope: Scope = "these-rows"
+) -> Estimate:
     """Root of the mean over seeds of the squared calibration error, with an interval.
 
     The interval of one model is every squared error that `not_rejected` leaves. With several seeds its ends are those
     of the mean S and the mean noise, and the squared distance from the value to each end grows by
-    t(.975; s - 1)^2 var_s / s, the seeds' part.
+    t(.975; s - 1)^2 var_s / s, the seeds' part, over new rows times `pool.seed_factor`.
 
     Args:
         probs: (s, n, k) probabilities of every seed on the same rows.
         labels: (n,) true classes.
         groups: (n,) any values.
+        scope: of what the interval is to speak.
 
     Returns:
         Value and ends in [0, 1].
@@ -36,7 +40,7 @@ def calibration_error(probs: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.A
     """
     stacked = check_seeds("probs", probs)
     index, _ = group_index(groups, stacked.shape[1])
-    sample = Sample.of(groups, len(stacked))
+    sample = Sample.of(groups, len(stacked), scope=scope)
     found = [squared(*check_scored(one, labels), index) for one in stacked]
     errors = np.array([one.error for one in found])
     value = max(0.0, float(errors.mean()))
@@ -44,13 +48,16 @@ def calibration_error(probs: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.A
         return sample.estimate(math.sqrt(value), math.nan, math.nan, sample.no_interval)
     low, high = not_rejected(Squared(*np.mean(found, axis=0).tolist()), upper=UPPER)
     if len(errors) > 1:
-        seeds = t_quantile(len(errors) - 1) * float(errors.std(ddof=1)) / math.sqrt(len(errors))
+        spread = float(errors.std(ddof=1)) * math.sqrt(seed_factor(len(errors), scope) / len(errors))
+        seeds = t_quantile(len(errors) - 1) * spread
         low, high = value - math.hypot(value - low, seeds), value + math.hypot(high - value, seeds)
     ends = (math.sqrt(min(1.0, max(0.0, one))) for one in (low, high))
     return sample.estimate(math.sqrt(value), *ends)
 
 
-def calibration_recovered(roles: Sequence[Floats], labels: npt.ArrayLike, groups: npt.ArrayLike) -> Recovered:
+def calibration_recovered(
+    roles: Sequence[Floats], labels: npt.ArrayLike, groups: npt.ArrayLike, *, scope: Scope = "these-rows"
+) -> Recovered:
     """Errors of the three roles with their signs changed (more is better), gap and gain without interval, no PGR.
 
     Two errors near 0 lie at the edge of what is possible, and roles share rows: no interval of their difference was
@@ -58,10 +65,10 @@ def calibration_recovered(roles: Sequence[Floats], labels: npt.ArrayLike, groups
 
     Args:
         roles: weak, student, ceiling, each (s, n, k).
-        labels, groups: see `calibration_error`.
+        labels, groups, scope: see `calibration_error`.
     """
-    sample = Sample.of(groups, len(roles[0]))
-    found = [calibration_error(probs, labels, groups) for probs in roles]
+    sample = Sample.of(groups, len(roles[0]), scope=scope)
+    found = [calibration_error(probs, labels, groups, scope=scope) for probs in roles]
     weak, student, ceiling = (sample.estimate(-one.value, -one.high, -one.low, one.reason) for one in found)
     values = np.array([weak.value, student.value, ceiling.value])
     gap, gain = (

@@ -28,7 +28,7 @@ from oversight.metrics.intervals import (
     satterthwaite,
     squared_widths,
 )
-from oversight.metrics.pgr import CONTRASTS, GAP, MIXED_SEEDS, NOT_ABOVE, fieller_estimate, pgr, widened
+from oversight.metrics.pgr import CONTRASTS, GAP, MIXED_SEEDS, NOT_ABOVE, fieller_estimate, one_scope, pgr, widened
 
 FEWEST_FAMILIES = 10
 FEW_FAMILIES = "fewer than ten task families: no p value can be small"
@@ -74,7 +74,7 @@ def combine(tasks: Sequence[Moments], families: Sequence[str]) -> Combined:
         families: the family of each.
 
     Raises:
-        InputError: no task, or another number of roles or families.
+        InputError: no task, another number of roles or families, or tasks that speak of new rows beside others.
     """
     if not tasks or len(tasks) != len(families):
         raise InputError(
@@ -96,7 +96,8 @@ def combine(tasks: Sequence[Moments], families: Sequence[str]) -> Combined:
 
     seeds, squared = [m.n_seeds for m in tasks], weight**2 * size
     effective = 1 / sum(w / max(m.sample.n_effective, 1.0) for w, m in zip(squared.tolist(), tasks, strict=True))
-    sample = Sample(sum(m.sample.n for m in tasks), sum(m.n_groups for m in tasks), min(seeds), effective)
+    counts = (sum(m.sample.n for m in tasks), sum(m.n_groups for m in tasks), min(seeds), effective)
+    sample = Sample(*counts, scope=one_scope(tasks))
     pairs = [m.pairs for m in tasks if m.pairs is not None]
     parts = {name: by_family(name) for name in ("V_rows", "V_in", "V_int", "V_seed")}
     p = (weight[:, None] * np.stack([m.p for m in tasks])).sum(axis=0)  # equal roles stay equal to the last bit

@@ -1,14 +1,15 @@
 """Intervals for scores: closed forms for linear ones, the group bootstrap for the rest.
 
-Two things vary: the test groups (all rows of a group, all roles and all seeds stay together) and the training seeds.
-With one seed only the groups do, and the interval speaks of these trained models. Formulas: docs/statistics.md.
+Three things vary: the test groups (all rows of a group, all roles and all seeds stay together), the training seeds and
+the pool of training rows that the seeds share (`metrics.pool`). With one seed only the groups do, and the interval
+speaks of these trained models. Formulas: docs/statistics.md.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from oversight.metrics.clusters import (
     row_df,
 )
 from oversight.metrics.limits import SHARE, UNBOUNDED, Limits, clipped, share_interval
+from oversight.metrics.pool import Scope, covered, seed_factor
 
 LEVEL = 0.95
 UPPER = (1 + LEVEL) / 2
@@ -45,8 +47,8 @@ class Estimate:
         n_groups: groups of test rows, the unit resampled (equal to n when every group is one row).
         n_seeds: training seeds that the value is the mean of.
         reason: why something is undefined; None when all three numbers are defined.
-        covers: `seeds and test groups`, or for one seed `test groups only (these trained models)`; `rows` in place of
-            `groups` when every group is one row.
+        covers: `pool, seeds and test groups`, `seeds and test groups`, `seeds (one split) and test groups`, or for one
+            seed `test groups only (these trained models)`; `rows` in place of `groups` when every group is one row.
         n_effective: groups of equal size that say as much (Kish), at most n_groups, which stands for it where it is not
             given. Below FEWEST_FOR_INTERVAL there is no interval, below FEWEST_FOR_VERDICT no PGR and no verdict.
     """
@@ -93,12 +95,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Sample:
-    """How much data stands behind an estimate: test rows, their groups, and training seeds.
+    """How much data stands behind an estimate: test rows, their groups, and training seeds; and of what it speaks.
 
     Attributes:
         n, n_groups, n_seeds: rows, groups, seeds.
         n_effective: groups of equal size that say as much; n_groups where it is not given.
         row_df: degrees of freedom of V_rows; n_groups - 1 where they are not given.
+        scope: new pools of training rows, these rows, or one cut of them.
     """
 
     n: int
@@ -106,6 +109,7 @@ class Sample:
     n_seeds: int
     n_effective: float = math.nan
     row_df: float = math.nan
+    scope: Scope = field(default="these-rows", kw_only=True)
 
     def __post_init__(self) -> None:
         if math.isnan(self.n_effective):
@@ -114,10 +118,11 @@ class Sample:
             object.__setattr__(self, "row_df", float(self.n_groups - 1))
 
     @classmethod
-    def of(cls, groups: npt.ArrayLike, n_seeds: int) -> Sample:
+    def of(cls, groups: npt.ArrayLike, n_seeds: int, *, scope: Scope = "these-rows") -> Sample:
         """Of test rows with these groups (n,)."""
         index, _ = group_index(groups, np.size(groups))
-        return cls.of_sizes(np.bincount(index).astype(np.float64), n_seeds, n=len(index))
+        found = cls.of_sizes(np.bincount(index).astype(np.float64), n_seeds, n=len(index))
+        return replace(found, scope=scope)
 
     @classmethod
     def of_sizes(cls, sizes: Floats, n_seeds: int, *, n: int) -> Sample:
@@ -137,8 +142,7 @@ class Sample:
     @property
     def covers(self) -> str:
         """What an interval from this sample speaks of."""
-        unit = "rows" if self.n == self.n_groups else "groups"
-        return f"seeds and test {unit}" if self.n_seeds > 1 else f"test {unit} only (these trained models)"
+        return covered(self.n_seeds, self.scope, unit="rows" if self.n == self.n_groups else "groups")
 
     def estimate(self, value: float, low: float, high: float, reason: str | None = None) -> Estimate:
         """An estimate from this sample."""
@@ -159,7 +163,8 @@ class Moments:
         V_rows: (..., r, r) variance of p from drawing test groups.
         V_in: (..., r, r) the same for one seed alone.
         V_int: (..., r, r) (V_in - V_rows) / (s - 1), the rows x seeds part, inside V_rows and V_seed; zeros for s = 1.
-        V_seed: (..., r, r) variance of p from drawing seeds; zeros for s = 1.
+        V_seed: (..., r, r) variance of p from drawing seeds, and the pool where the sample speaks of new rows; zeros
+            for s = 1.
         sample: rows, groups and seeds.
         pairs: on how few groups two roles differ, for `alike.extra`; None where it is not known (nothing is added).
     """
@@ -182,6 +187,11 @@ class Moments:
         """Groups G."""
         return self.sample.n_groups
 
+    def covering(self, scope: Scope) -> Moments:
+        """The same, for intervals that speak of this scope: V_seed times `pool.seed_factor`."""
+        factor = seed_factor(self.n_seeds, scope) / seed_factor(self.n_seeds, self.sample.scope)
+        return replace(self, V_seed=factor * self.V_seed, sample=replace(self.sample, scope=scope))
+
 
 def moments(row_scores: npt.ArrayLike, groups: npt.ArrayLike, *, weights: Floats | None = None) -> Moments:
     """Means and variance parts of scores that are means over rows.
@@ -198,7 +208,8 @@ def moments(row_scores: npt.ArrayLike, groups: npt.ArrayLike, *, weights: Floats
             Groups without any weight are no groups.
 
     Returns:
-        Moments of r roles; variances are NaN for a single group.
+        Moments of r roles that speak of these training rows (see `Moments.covering`); variances are NaN for a single
+        group.
 
     Raises:
         InputError: another shape, or a number that is not finite.

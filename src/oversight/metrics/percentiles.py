@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from oversight.metrics.checks import Floats, check_range
 from oversight.metrics.intervals import NO_SPREAD, NO_VALUE, ONE_GROUP, UPPER, Estimate, Sample, t_quantile
 from oversight.metrics.limits import UNBOUNDED, Limits, clipped
+from oversight.metrics.pool import Scope, seed_factor
 from oversight.metrics.resampling import replicates, seed_noise
 from oversight.metrics.scores import Metric, values_per_seed
 
@@ -23,6 +24,7 @@ def bootstrap_interval(
     *,
     n_resamples: int = 1000,
     seed: int,
+    scope: Scope = "these-rows",
 ) -> Estimate:
     """The seed mean of any metric with a percentile interval: groups resampled, plus a t-distributed seed part.
 
@@ -30,7 +32,7 @@ def bootstrap_interval(
     """
     draws = replicates(metric, probs, labels, groups, n_resamples=n_resamples, seed=seed)
     values = values_per_seed(metric, probs, labels)
-    sample = Sample.of(groups, len(values))
+    sample = Sample.of(groups, len(values), scope=scope)
     spread = with_seed_part(draws, values, seed=seed, sample=sample)
     return percentile_interval(float(values.mean()), spread, sample, limits=metric.limits)
 
@@ -42,7 +44,8 @@ def with_seed_part(draws: Floats, values: Floats, *, seed: int, sample: Sample |
         draws: (..., B, s) replicates.
         values: (..., s) the scores of the sample itself.
         seed: of e; the same e serves all leading dimensions, so roles stay together.
-        sample: widens the replicates by `small_sample`; None leaves them.
+        sample: widens the replicates by `small_sample`, the seed part by the root of its scope's `pool.seed_factor`;
+            None leaves both.
 
     Returns:
         (..., B).
@@ -58,7 +61,8 @@ def with_seed_part(draws: Floats, values: Floats, *, seed: int, sample: Sample |
     if sample is not None and sample.no_interval is None:
         middle = np.nanmean(rows, axis=-1, keepdims=True) if np.isfinite(rows).any() else 0.0
         rows = middle + small_sample(sample) * (rows - middle)
-    return rows + away @ noise.T / math.sqrt(max(1, s * (s - 1)))
+    factor = 1.0 if sample is None else seed_factor(s, sample.scope)
+    return rows + away @ noise.T * math.sqrt(factor / max(1, s * (s - 1)))
 
 
 def small_sample(sample: Sample) -> float:

@@ -34,6 +34,7 @@ from oversight.metrics.intervals import (
 )
 from oversight.metrics.limits import UNBOUNDED, Limits, between
 from oversight.metrics.percentiles import percentile_interval, with_seed_part
+from oversight.metrics.pool import Scope
 
 WEAK, STUDENT, CEILING = (1, 0, 0), (0, 1, 0), (0, 0, 1)
 GAIN, GAP = (-1, 1, 0), (-1, 0, 1)
@@ -47,6 +48,7 @@ FEW_GROUPS = f"too few groups (fewer than {MIN_GROUPS} effective ones)"
 MIN_TASKS = 5
 FEW_TASKS = "too few tasks (fewer than 5; intervals not tested there)"
 MIXED_SEEDS = "some tasks have one seed and some have several"
+MIXED_SCOPES = "tasks: found intervals that cover {}, expected one scope for all"
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ def fieller(gain: Floats, gap: Floats, widths: Floats) -> Roots:
     return Roots(np.where(defined, low, np.nan), np.where(defined, high, np.nan), defined)
 
 
-def recovered(row_scores: npt.ArrayLike, groups: npt.ArrayLike, *, limits: Limits = UNBOUNDED) -> Recovered:
+def recovered(
+    row_scores: npt.ArrayLike, groups: npt.ArrayLike, *, limits: Limits = UNBOUNDED, scope: Scope = "these-rows"
+) -> Recovered:
     """Scores, gap and PGR of a linear metric, with closed-form intervals over seeds and test groups.
 
     Args:
@@ -126,6 +130,7 @@ def recovered(row_scores: npt.ArrayLike, groups: npt.ArrayLike, *, limits: Limit
             `oriented(metric, ...)` for losses.
         groups: (n,) any values; rows with the same one stay together.
         limits: of the scores as given, losses negated; differences stay within their width.
+        scope: of what the intervals are to speak: new pools of training rows, or this one.
 
     Raises:
         InputError: not three roles, or what `moments` refuses.
@@ -133,7 +138,7 @@ def recovered(row_scores: npt.ArrayLike, groups: npt.ArrayLike, *, limits: Limit
     scores = np.asarray(row_scores, dtype=np.float64)
     if scores.ndim != 3 or scores.shape[1] != 3:
         raise InputError(f"row_scores: found shape {scores.shape}, expected (s, 3, n): weak, student, ceiling")
-    m = moments(scores, groups)
+    m = moments(scores, groups).covering(scope)
     apart = between(limits)
     parts = [linear_interval(m, contrast, limits=limits) for contrast in (WEAK, STUDENT, CEILING)]
     parts += [linear_interval(m, contrast, limits=apart) for contrast in (GAP, GAIN)]
@@ -149,7 +154,13 @@ def widened(widths: Floats, found: Floats, *, q: float) -> Floats:
 
 
 def recovered_from_replicates(
-    draws: Floats, values: Floats, groups: npt.ArrayLike, *, seed: int, limits: Limits = UNBOUNDED
+    draws: Floats,
+    values: Floats,
+    groups: npt.ArrayLike,
+    *,
+    seed: int,
+    limits: Limits = UNBOUNDED,
+    scope: Scope = "these-rows",
 ) -> Recovered:
     """The same for any metric, from bootstrap replicates of the three roles that share their weights.
 
@@ -161,6 +172,7 @@ def recovered_from_replicates(
         groups: (n,) the test rows' groups.
         seed: of the seed part, which the roles share.
         limits: of the scores as given, losses negated; differences stay within their width.
+        scope: as in `recovered`.
 
     Raises:
         InputError: shapes do not fit.
@@ -168,7 +180,7 @@ def recovered_from_replicates(
     draws, values = np.asarray(draws, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if draws.ndim != 3 or values.shape != (3, draws.shape[2]) or draws.shape[0] != 3:
         raise InputError(f"draws, values: found shapes {draws.shape}, {values.shape}, expected (3, B, s) and (3, s)")
-    sample = Sample.of(groups, values.shape[1])
+    sample = Sample.of(groups, values.shape[1], scope=scope)
     spread, centre = with_seed_part(draws, values, seed=seed, sample=sample), values.mean(axis=1)
     weights = np.array([WEAK, STUDENT, CEILING, GAP, GAIN], dtype=np.float64)
     numbers: list[float] = (weights @ centre).tolist()
@@ -192,7 +204,7 @@ def pooled(studies: Sequence[Moments]) -> Estimate:
         studies: `Recovered.moments` of every task, at least one, on the same metric.
 
     Raises:
-        InputError: no study, or one that has not three roles.
+        InputError: no study, one that has not three roles, or some that speak of new rows and some of these.
     """
     counts = [m.n_seeds for m in _three_roles(studies)]
     total = Moments(
@@ -202,6 +214,7 @@ def pooled(studies: Sequence[Moments]) -> Estimate:
             sum(m.n_groups for m in studies),
             min(counts),
             len(studies) ** 2 / sum(1 / max(m.sample.n_effective, 1.0) for m in studies),
+            scope=one_scope(studies),
         ),
     )
     if min(counts) == 1 and max(counts) > 1:
@@ -233,6 +246,18 @@ def across_tasks(studies: Sequence[Moments]) -> Estimate:
     mean = pairs.mean(axis=0)
     found = _fieller(mean, widths[None])
     return Estimate(*found[:3], *counts, found[3], "tasks")
+
+
+def one_scope(tasks: Sequence[Moments]) -> Scope:
+    """Of what all of them speak.
+
+    Raises:
+        InputError: not all of the same.
+    """
+    found = {m.sample.scope for m in tasks}
+    if len(found) > 1:
+        raise InputError(MIXED_SCOPES.format(" and ".join(sorted(found))))
+    return tasks[0].sample.scope
 
 
 def _three_roles(studies: Sequence[Moments]) -> Sequence[Moments]:

@@ -167,6 +167,7 @@ class BudgetCurve:
             "prices": {"true": self.prices.true, "weak": self.prices.weak},
             **{name: getattr(self, name).as_json() for name in SCORES},
             "correction": self.correction,
+            "covers": self.gap.covers,
             "cells": [_cell_json(one) for one in self.cells],
             "frontier": {
                 "cells": [one.name for one in self.frontier],

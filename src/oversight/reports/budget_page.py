@@ -34,7 +34,7 @@ KINDS = ("weak labels", "true labels", "both, pooled", "both, weighted")
 MARKERS = ("s", "^", "o", "D")
 INK, MUTED, BG = LIGHT["ink"], LIGHT["muted"], LIGHT["bg"]
 CAPTION = (
-    "Score against the cost of the labels (logarithmic), 95 % intervals over seeds and test groups. Line: the frontier "
+    "Score against the cost of the labels (logarithmic), 95 % intervals. Line: the frontier "
     "as far as its steps are shown by simultaneous intervals. Rings: cells that are higher by point estimate "
     "only, which are tied with the line."
 )

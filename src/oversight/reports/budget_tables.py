@@ -90,7 +90,7 @@ def notes(curve: BudgetCurve) -> list[str]:
         f"{curve.n_groups} groups; {curve.n_transfer:,.0f} transfer rows; the student learns from bought true labels",
         f"{prices}; cost: of the labels of transfer rows that the student learned from",
         *(f"in no cost: {one.n:,.0f} {one.what} ({money(one.cost)})" for one in curve.unpriced),
-        f"intervals {curve.correction}; scores and PGR 95 % by themselves",
+        f"intervals {curve.correction}; scores and PGR 95 % by themselves; they cover {curve.gap.covers}",
         "frontier: no cheaper cell is as good by point estimate; shown: the step from the last shown cell (first from "
         "the cheapest) has an interval above 0; tied: it has not, and the dearer cell may be no better",
     ]

@@ -172,6 +172,11 @@ class Leaderboard:
                 return one
         raise KeyError(method)
 
+    @property
+    def covers(self) -> str:
+        """What the intervals cover, in words."""
+        return self.standings[0].gain.covers
+
     def as_json(self) -> dict[str, Any]:
         """Everything; what is undefined is None, and a setting that is not finite a text."""
         from oversight.reports.leaderboard_words import conclusion
@@ -183,6 +188,7 @@ class Leaderboard:
             },
             "seeds": self.seeds,
             "correction": self.correction,
+            "covers": self.covers,
             "tasks": [_task_json(one) for one in self.tasks],
             "methods": [_standing_json(one) for one in self.standings],
             "baselines": [_baseline_json(one) for one in self.baselines],

@@ -69,7 +69,8 @@ def notes(board: Leaderboard) -> list[str]:
         "over the tasks where it is defined",
     ]
     told += [_undefined(board)] if any(one.undefined for one in board.standings) else []
-    told += ["one seed: intervals speak of these trained models, not of the methods"] if board.seeds == 1 else []
+    one_seed = "one seed: intervals speak of these trained models, not of the methods"
+    told += [one_seed if board.seeds == 1 else f"intervals cover {board.covers}"]
     told += [f"p: {board.why_no_p}"] if board.why_no_p else ["p: Wilcoxon's signed rank over families, by Holm"]
     told += _choices(board)
     told += [f"{one.method}: exploratory: {one.exploratory}" for one in board.standings if one.exploratory]

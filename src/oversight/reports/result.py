@@ -12,6 +12,7 @@ import numpy as np
 
 from oversight.metrics.alike import Discordant
 from oversight.metrics.intervals import Estimate
+from oversight.metrics.pool import THESE_ROWS, Scope
 from oversight.metrics.theory import Theory
 from oversight.tasks.task import Floats, Ints
 from oversight.ties import choice_shares
@@ -69,6 +70,7 @@ class Study:
             not tested.
         theory: misfit as a prediction of the gain beside the gain; None where truth was planted or seen.
         no_theory: why there is none.
+        scope: of what the intervals speak; a score's `covers` says it in words.
     """
 
     task: str
@@ -99,6 +101,7 @@ class Study:
     theory: Theory | None = None
     from_store: Mapping[str, Any] | None = None
     no_theory: str | None = None
+    scope: Scope = THESE_ROWS
 
     def score(self, role: str) -> Estimate:
         """The study's metric for `weak`, `student` or `ceiling`."""

@@ -244,8 +244,9 @@ HOW_TO_READ = (
     ),
     (
         "Interval",
-        "95 %. With several seeds it covers new seeds and new test rows, drawn by group where rows belong together; "
-        "with one seed only new test rows, for these trained models.",
+        "95 %. With several seeds it covers another pool of training rows of the same kind, new seeds and new test "
+        "rows, drawn by group where rows belong together (with --covers these-rows: this pool as it is); with one seed "
+        "only new test rows, for these trained models.",
     ),
     (
         "Undefined",

@@ -248,7 +248,7 @@ def budget(
         store: as in `weak_to_strong`.
         workers: local processes.
         watch: shown how things stand.
-        options: `train`, `settings`, `options`, `columns`; see `resolve.compare.Asked`.
+        options: `train`, `settings`, `options`, `columns`, `covers`; see `resolve.compare.Asked`.
 
     Raises:
         InputError: something given is bad; nothing was computed or written.

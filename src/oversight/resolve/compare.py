@@ -12,6 +12,7 @@ from typing import Any
 from oversight.errors import InputError
 from oversight.methods import METHODS
 from oversight.methods.method import OracleMethod, check_needs
+from oversight.metrics.pool import NEW_ROWS, check_scope
 from oversight.resolve.methods import THROUGH, load_method, trials_of
 from oversight.resolve.models import student_in
 from oversight.resolve.plan_file import parse
@@ -45,6 +46,7 @@ class Asked:
         trials: settings tried for each method there; fewer for all where one that has settings offers fewer.
         families: by name, tasks that count as one, beside those that are found.
         options: further keys of a plan (`metric`, `n_train`, `max_tokens`, ...).
+        covers: of what intervals speak: `new-rows` or `these-rows`.
         columns: by task, or by the last part of its name, those of `text`, `label`, `group`; `""` = of every task.
     """
 
@@ -60,6 +62,7 @@ class Asked:
     trials: int = TRIALS
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    covers: str = NEW_ROWS
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
     def columns_of(self, task: str) -> dict[str, str]:
@@ -194,6 +197,7 @@ def check_asked(asked: Asked) -> None:
     metric = asked.options.get("metric")
     if metric is not None and metric not in LINEAR:
         raise InputError(f"--metric: found {metric}, expected {', '.join(LINEAR)}, which have a value per row")
+    check_scope(asked.covers)
     if asked.trials < 1:
         raise InputError(f"--trials: found {asked.trials}, expected 1 or more")
     for name in asked.columns:
@@ -262,7 +266,7 @@ def plan_text(
     """A plan of a sweep that computes the comparison."""
     top: dict[str, Any] = {"tasks": list(tasks), "supervisors": [asked.weak], "students": [asked.strong]}
     top |= {"methods": list(methods)} if methods else {}
-    top |= {"seeds": asked.seeds, "baselines": baselines, **asked.options}
+    top |= {"seeds": asked.seeds, "baselines": baselines, "covers": asked.covers, **asked.options}
     lines = [f"{key} = {_toml(value)}" for key, value in top.items() if value is not None]
     tables: dict[str, Mapping[str, Any]] = {
         "train": {ROLE_OF.get(role, role): how for role, how in asked.train.items()},

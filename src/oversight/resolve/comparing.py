@@ -128,8 +128,8 @@ def compare(
         store: as in `weak_to_strong`.
         workers: local processes.
         watch: shown how things stand.
-        options: `train`, `settings`, `method_settings`, `development`, `trials`, `families`, `options`, `columns`; see
-            `resolve.compare.Asked`.
+        options: `train`, `settings`, `method_settings`, `development`, `trials`, `families`, `options`, `columns`,
+            `covers`; see `resolve.compare.Asked`.
 
     Raises:
         InputError: something given is bad; nothing was computed or written.

@@ -9,6 +9,7 @@ from typing import Any
 
 from oversight.errors import InputError
 from oversight.methods import METHODS
+from oversight.metrics.pool import ASKED, NEW_ROWS, check_scope
 from oversight.metrics.scores import METRICS
 from oversight.models.backbone import POOLS
 from oversight.models.finetune.recipe import Machine
@@ -44,7 +45,7 @@ NEAR = ("near_duplicates", "near_duplicates_at")
 SWITCHES = ("strict", "trust_remote_code", "keep_models", "baselines")
 LISTS = ("tasks", "supervisors", "students")
 TOP = (
-    *(*LISTS, "methods", "train", "seeds", *SEEDS, "metric", "n_train", "n_test", *NEAR, *SWITCHES, *READ),
+    *(*LISTS, "methods", "train", "seeds", *SEEDS, "metric", "covers", "n_train", "n_test", *NEAR, *SWITCHES, *READ),
     *("settings", "task", "model", "method", "exclude"),
 )
 COLUMNS = ("text", "label", "group", "difficulty")
@@ -96,6 +97,7 @@ def parse(text: str, *, name: str, folder: str, file: str) -> SweepPlan:
         options={**_read_options(top), "remote_code": bool(top.truth("trust_remote_code"))},
         keep_models=_or(top.truth("keep_models"), True),
         baselines=bool(top.truth("baselines")),
+        covers=check_scope(_or(top.text("covers", among=ASKED), NEW_ROWS)),
         settings=_settings_of(top, train, model_tables, models),
         task_tables=_task_tables(top, tasks),
         model_tables=model_tables,

@@ -12,6 +12,7 @@ from typing import Any
 
 from oversight.errors import InputError, unknown
 from oversight.methods.method import Method, OracleMethod, check_needs
+from oversight.metrics.pool import check_scope
 from oversight.models.student import Student
 from oversight.resolve.methods import load_method
 from oversight.resolve.models import ModelOptions, load_supervisor, student_in, trained
@@ -74,13 +75,15 @@ def preset(name: str) -> SweepPlan:
     return parse(text, name=name, folder=str(Path.cwd()), file=f"preset {name}")
 
 
-def override(plan: SweepPlan, *, tasks: Sequence[str] | None = None, seeds: int | None = None) -> SweepPlan:
-    """The same plan for other tasks, or another number of seeds; None = as it says.
+def override(
+    plan: SweepPlan, *, tasks: Sequence[str] | None = None, seeds: int | None = None, covers: str | None = None
+) -> SweepPlan:
+    """The same plan for other tasks, another number of seeds, or intervals that speak of others; None = as it says.
 
     Tables and exclusions that speak of other tasks wait unused. Relative paths start from the current directory.
 
     Raises:
-        InputError: no task, one given twice, or a number of seeds out of range.
+        InputError: no task, one given twice, a number of seeds out of range, or an unknown `covers`.
     """
     asked: dict[str, Any] = {}
     if tasks is not None:
@@ -91,6 +94,8 @@ def override(plan: SweepPlan, *, tasks: Sequence[str] | None = None, seeds: int 
         if not 1 <= seeds <= MOST_SEEDS:
             raise bad("--seeds", found=str(seeds), expected=f"1 to {MOST_SEEDS}")
         asked["seeds"] = seeds
+    if covers is not None:
+        asked["covers"] = check_scope(covers)
     return _overridden(plan, asked)
 
 
@@ -171,6 +176,7 @@ class _Loader:
             tests=tests,
             metric=plan.metric,
             baselines=plan.baselines,
+            covers=plan.covers,
         )
 
     def data(self, name: str) -> tuple[Task, dict[str, Task]]:
@@ -246,6 +252,8 @@ def _overridden(plan: SweepPlan, asked: Mapping[str, Any]) -> SweepPlan:
         changes["tasks"] = tuple(map(str, asked["tasks"]))
     if "seeds" in asked:
         changes["seeds"] = int(asked["seeds"])
+    if "covers" in asked:
+        changes["covers"] = check_scope(asked["covers"])
     if "machine" in asked:
         changes["machine"] = dict(asked["machine"])
     return replace(plan, **changes)

@@ -10,6 +10,7 @@ from typing import Any
 
 from oversight.errors import InputError, unknown
 from oversight.methods.method import check_needs
+from oversight.metrics.pool import NEW_ROWS
 from oversight.models.finetune.memory import available_bytes
 from oversight.reports.stress import Stress
 from oversight.resolve.models import ModelOptions
@@ -51,6 +52,7 @@ class Asked:
         n_train, n_test: most rows outside and inside the test set.
         max_tokens, device: of both roles.
         near_duplicates, near_duplicates_at: as in `load_task`.
+        covers: of what intervals speak: `new-rows` or `these-rows`.
     """
 
     task: str | Task = TASK
@@ -69,6 +71,7 @@ class Asked:
     device: str = "auto"
     near_duplicates: str | None = None
     near_duplicates_at: float = USUAL.at
+    covers: str = NEW_ROWS
 
     def document(self) -> dict[str, Any]:
         """JSON from which another process builds the same suite.
@@ -100,6 +103,7 @@ def load_suite(asked: Asked) -> Suite:
         settings=asked.settings,
         seeds=asked.seeds,
         metric=asked.metric,
+        covers=asked.covers,
         columns=Columns(**asked.columns),
         n_train=asked.n_train,
         n_test=asked.n_test,
@@ -200,7 +204,8 @@ def stress(
         store: as in `weak_to_strong`.
         workers: local processes.
         watch: shown how things stand.
-        options: `train`, `settings`, `columns`, `metric`, `n_train`, `n_test`, `max_tokens`, `device`; see `Asked`.
+        options: `train`, `settings`, `columns`, `metric`, `n_train`, `n_test`, `max_tokens`, `device`, `covers`;
+            see `Asked`.
 
     Returns:
         The claims with what was seen; `broken` where one that must hold is contradicted.

@@ -10,6 +10,7 @@ from typing import Any
 
 from oversight.errors import InputError, unknown
 from oversight.methods.method import Method, OracleMethod
+from oversight.metrics.pool import NEW_ROWS, check_scope
 from oversight.metrics.scores import METRICS
 from oversight.models.student import Student
 from oversight.reports.result import Result
@@ -119,6 +120,7 @@ def prepare(
     split_seed: int | None = None,
     init_seed: int | None = None,
     order_seed: int | None = None,
+    covers: str = NEW_ROWS,
 ) -> Setup:
     """Everything named is found and checked; nothing is computed or written. Arguments as in `weak_to_strong`;
     `settings` are those of the recipes, for `weak`, `strong` and `both`."""
@@ -130,6 +132,7 @@ def prepare(
         raise InputError(f"--seeds: found {seeds}, expected 1 to {MOST_SEEDS}")
     if metric is not None and metric not in METRICS:
         raise unknown("metric", metric, METRICS)
+    scope = check_scope(covers)
     near = NearDuplicates(do=near_duplicates, at=near_duplicates_at)
     loaded = limit(task_in(Path(), task, columns=columns, strict=strict, near=near), n_train=n_train, n_test=n_test)
     loaded, further = load_tests(loaded, tests or {}, columns=columns, strict=strict, near=near)
@@ -143,6 +146,7 @@ def prepare(
         seeds=seeds_of(seeds, split=split_seed, init=init_seed, order=order_seed),
         tests=further,
         metric=metric,
+        covers=scope,
     )
 
 
@@ -170,7 +174,9 @@ def weak_to_strong(
         options: `train` (`probe`, `full`, `lora`, `lp-ft`, or a recipe such as `Lora(rank=16)`; for both roles, or
             `{"weak": ..., "strong": ...}`), `settings` (of recipes, for `weak`, `strong`, `both`), `keep_models`,
             `tests`, `metric`, `columns`, `strict`, `n_train`, `n_test`, `near_duplicates`, `near_duplicates_at`,
-            `weak_options`, `strong_options`, `method_settings`, `split_seed`, `init_seed`, `order_seed`; see `prepare`.
+            `weak_options`, `strong_options`, `method_settings`, `split_seed`, `init_seed`, `order_seed`,
+            `covers` (`new-rows`: intervals speak of new pools of training rows, or `these-rows`: of this one); see
+            `prepare`.
 
     Returns:
         One study per supervisor, student, method and test set, in this order of nesting.

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
 
+from oversight.metrics.pool import NEW_ROWS, Scope
 from oversight.models.backbone import resolve_device, resolve_precision
 from oversight.resolve.models import ModelOptions, is_network
 from oversight.resolve.recipes import PROBE, takes_settings
@@ -66,7 +67,7 @@ class SweepPlan:
         name: the stem of the file, or the name of the preset.
         text: the TOML as it is.
         folder: absolute; what relative paths in the plan start from.
-        overrides: `tasks` and `seeds` where something else was asked for than the text says.
+        overrides: `tasks`, `seeds` and `covers` where something else was asked for than the text says.
         machine: the `device`, and the `precision` of a processor, that `auto` stands for where another machine made
             the plan: keys do not depend on which machine works.
         tasks, supervisors, students, methods: names, the sides of the grid.
@@ -79,6 +80,7 @@ class SweepPlan:
         options: `max_tokens`, `precision`, `device` and `remote_code` of every model that does not say otherwise.
         keep_models: whether fine-tuned weights are kept.
         baselines: whether those of every supervisor and student are run too.
+        covers: of what intervals speak: `new-rows` or `these-rows`.
         settings: of recipes, for `both`, `supervisor`, `student`.
         task_tables: by task.
         model_tables: by model, then `both`, `supervisor`, `student`: options and settings of recipes.
@@ -109,6 +111,7 @@ class SweepPlan:
     options: Mapping[str, Any]
     keep_models: bool
     baselines: bool = False
+    covers: Scope = NEW_ROWS
     settings: Mapping[str, Mapping[str, Any]]
     task_tables: Mapping[str, TaskTable]
     model_tables: Mapping[str, Mapping[str, Mapping[str, Any]]]

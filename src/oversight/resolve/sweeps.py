@@ -11,7 +11,7 @@ from typing import Any
 from oversight.errors import InputError
 from oversight.models.finetune.memory import available_bytes
 from oversight.reports.result import Result
-from oversight.resolve.plans import from_document, read_plan, setups
+from oversight.resolve.plans import from_document, override, read_plan, setups
 from oversight.resolve.stores import load_store
 from oversight.resolve.sweep_plan import SweepPlan
 from oversight.runs.drive import Stop
@@ -132,6 +132,7 @@ def sweep(
     ray: str | None = None,
     retry_failed: bool = False,
     watch: Callable[[Status], None] | None = None,
+    covers: str | None = None,
 ) -> Result:
     """A grid of studies by a plan in TOML; what fails is left out of the result and written down in the store.
 
@@ -142,6 +143,7 @@ def sweep(
         ray: `local`, or the address of a cluster.
         retry_failed: whether steps that failed in an earlier run are tried again.
         watch: shown how things stand, at most five times a second.
+        covers: `new-rows` or `these-rows`, as in `weak_to_strong`; None = as the plan says.
 
     Returns:
         The finished studies.
@@ -149,8 +151,9 @@ def sweep(
     Raises:
         InputError: one line on what is wrong with the plan; nothing was computed or written.
     """
+    asked = plan if isinstance(plan, SweepPlan) else read_plan(Path(plan))
     return run_plan(
-        plan if isinstance(plan, SweepPlan) else read_plan(Path(plan)),
+        override(asked, covers=covers),
         store=load_store(store),
         workers=workers,
         ray=ray,

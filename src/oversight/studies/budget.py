@@ -248,5 +248,6 @@ def _scored(plan: Plan, setup: Setup, mix: Mix, bought: Mapping[int | None, Boug
         return (weak,), student, plan.teach_truth(arm.student, (supervisor, anyone), seed)
 
     runs = tuple(run(seed) for seed in setup.seeds)
-    step = plan.score(runs, setup.seeds, test="test", metric=setup.metric, name=f"{arm.weak_name}, {mix.name}")
+    name = f"{arm.weak_name}, {mix.name}"
+    step = plan.score(runs, setup.seeds, test="test", metric=setup.metric, scope=setup.scope, name=name)
     return Scored(setup=setup, arm=arm, test="test", step=step, rows=step.inputs[-1], runs=runs)

@@ -136,7 +136,11 @@ class _Board:
 
     def moments(self, methods: Sequence[str]) -> Moments:
         """Of the roles weak, ceiling and the methods in this order."""
-        return moments(np.stack([self.scores[name] for name in (*ROLES, *methods)], axis=1), self.groups)
+        return self.moments_of([self.scores[name] for name in (*ROLES, *methods)])
+
+    def moments_of(self, scores: Sequence[Floats]) -> Moments:
+        """Of several roles' scores on this task, as its studies' intervals speak."""
+        return moments(np.stack(scores, axis=1), self.groups).covering(next(iter(self.studies.values())).scope)
 
 
 def _finished(campaign: Campaign, store: Store, method: str) -> dict[str, Scored]:
@@ -252,11 +256,11 @@ def _standings(
 
 
 def _cell(board: _Board, name: str, reference: str) -> Cell:
-    scores = np.stack([board.scores[one] for one in (name, reference)], axis=1)
+    both = board.moments_of([board.scores[one] for one in (name, reference)])
     study = board.studies[name]
     return Cell(
         student=study.score("student"),
-        gain=linear_interval(moments(scores, board.groups), (1, -1), limits=between(METRICS[study.metric].limits)),
+        gain=linear_interval(both, (1, -1), limits=between(METRICS[study.metric].limits)),
         pgr=study.pgr,
         discordant=discordant(board.students[name], board.students[reference]),
     )
@@ -314,10 +318,11 @@ def _baseline_line(name: str, boards: Mapping[str, _Board], families: Mapping[st
     for task, board in boards.items():
         if name in board.baselines:
             reference = next(iter(board.studies))
-            both = np.stack([board.baselines[name], board.scores[reference]], axis=1)
-            pairs.append(moments(both, board.groups))
+            both = [board.baselines[name], board.scores[reference]]
+            pairs.append(board.moments_of(both))
             metric = METRICS[board.studies[reference].metric]
-            scores[task] = linear_interval(moments(oriented(metric, both), board.groups), (1, 0), limits=metric.limits)
+            own = board.moments_of([oriented(metric, one) for one in both])
+            scores[task] = linear_interval(own, (1, 0), limits=metric.limits)
     gain = None
     if len(pairs) == len(boards):
         gain = difference(combine(pairs, [families[task] for task in boards]), (1, -1))

@@ -51,7 +51,7 @@ def difference(result: Result, first: Study, second: Study) -> Estimate:
     a, b = result.rows(first), result.rows(second)
     right = [np.stack([right_shares(one.probs["student"][s], one.truth) for one in (a, b)]) for s in range(first.seeds)]
     groups = np.unique(np.asarray(a.groups, dtype=object).astype(str), return_inverse=True)[1]
-    return linear_interval(moments(np.stack(right), groups), [1.0, -1.0])
+    return linear_interval(moments(np.stack(right), groups).covering(first.scope), [1.0, -1.0])
 
 
 def _of_study(expected: str, study: Study) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from oversight.describe import describe
 from oversight.methods.method import Method, OracleMethod
+from oversight.metrics.pool import Scope
 from oversight.models.backbone import Backbone
 from oversight.models.features import feature_backbone
 from oversight.models.student import Student
@@ -26,7 +27,7 @@ OF_NETWORKS = ("torch", "transformers")
 RUN_NETWORKS = frozenset(["fine_tuned", "prompted", "elicited", "coherent"])
 WITHOUT_TORCH = frozenset(["trained", "given", "flipped", "bag_of_words", "with_loss"])
 T = TypeVar("T")
-VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 2, "teach": 5, "ceiling": 2, "rows": 1, "score": 6}
+VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 2, "teach": 5, "ceiling": 2, "rows": 1, "score": 7}
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Scoring:
     seeds: tuple[Seed, ...]
     test: str
     metric: str | None
+    scope: Scope
     n_supervisors: int
 
 
@@ -147,6 +149,7 @@ class Plan:
         *,
         test: str,
         metric: str | None,
+        scope: Scope,
         name: str = "",
     ) -> Step:
         """All numbers of one study on one test set, from the predictions of all its seeds.
@@ -156,12 +159,13 @@ class Plan:
             seeds: in the same order.
             test: name of the test set.
             metric: for gap and PGR; None = accuracy, balanced where a class is too common.
+            scope: of what the intervals speak.
             name: for people.
         """
         predicted = [step for labels, student, ceiling in runs for step in (*labels, student, ceiling)]
         inputs = (*predicted, self.rows(test))
-        config = {"test": test, "metric": metric, "data": self._fingerprints()}
-        scoring = Scoring(seeds=tuple(seeds), test=test, metric=metric, n_supervisors=len(runs[0][0]))
+        config = {"test": test, "metric": metric, "covers": scope, "data": self._fingerprints()}
+        scoring = Scoring(seeds=tuple(seeds), test=test, metric=metric, scope=scope, n_supervisors=len(runs[0][0]))
         return self._step("score", config, inputs, scoring, f"{name}, {test}")
 
     def split(self, seed: Seed) -> Split:

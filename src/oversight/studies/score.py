@@ -24,6 +24,7 @@ from oversight.metrics.intervals import (
 )
 from oversight.metrics.percentiles import percentile_interval, with_seed_part
 from oversight.metrics.pgr import Recovered, recovered, recovered_from_replicates
+from oversight.metrics.pool import ONE_SPLIT, Scope
 from oversight.metrics.resampling import replicates
 from oversight.metrics.scores import METRICS, Metric, oriented, values_per_seed
 from oversight.metrics.theory import theory
@@ -77,7 +78,7 @@ def score_study(
     outcomes = inputs[0][:-1]
     runs = by_seed(outcomes, scoring)
     predicted = predictions(env, scoring, runs)
-    record = score_predictions(predicted, metric=scoring.metric)
+    record = score_predictions(predicted, metric=scoring.metric, scope=scoring.scope)
     told = _artefacts(env) if scoring.test == "test" else []
     record["leak"] = _leak(env, scoring, runs) if scoring.test == "test" else None
     record["warnings"] = [*record["warnings"], *told, *_truncated(outcomes), *_unsolved(outcomes)]
@@ -124,12 +125,15 @@ def probs_on(outcome: Outcome, part: str, rows: Rows) -> Floats:
     return np.asarray(outcome.arrays[f"{part}.probs"])
 
 
-def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dict[str, Any]:
+def score_predictions(
+    predicted: Predicted, *, metric: str | None = None, scope: Scope = "these-rows"
+) -> dict[str, Any]:
     """Scores of every role, gap, gain, PGR, agreement and what theory says of them, ready for JSON.
 
     Args:
         predicted: the three roles on the same rows.
         metric: of gap and PGR; None = accuracy, balanced where a class exceeds COMMON_CLASS of the test.
+        scope: of what the intervals speak, but those of theory, which speak of these training rows.
     """
     shares = np.bincount(predicted.truth, minlength=predicted.probs["weak"].shape[2]) / len(predicted.truth)
     warnings: list[str] = []
@@ -137,14 +141,18 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
         metric = "balanced_accuracy"
         warnings.append(f"a class holds {shares.max():.0%} of the test rows: gap and PGR are in balanced accuracy")
     chosen = METRICS[metric or "accuracy"]
-    found = _recovered(predicted, chosen)
+    found = _recovered(predicted, chosen, scope)
     never = [WORDS[role] for role in ("weak", "ceiling") if not _varies(predicted.probs[role], chosen)]
     if never:
-        found = dataclasses.replace(found, pgr=_sample(predicted).undefined(f"the {never[0]} never varies"))
+        found = dataclasses.replace(found, pgr=_sample(predicted, scope).undefined(f"the {never[0]} never varies"))
     warnings += _one_class(predicted, shares)
     shown = dict.fromkeys((chosen.name, *SHOWN))
-    scores = {role: {name: _role_score(predicted, role, METRICS[name]) for name in shown} for role in predicted.probs}
-    agreed = agreement(predicted.probs["student"], predicted.probs["weak"], predicted.truth, predicted.groups)
+    scores = {
+        role: {name: _role_score(predicted, role, METRICS[name], scope) for name in shown} for role in predicted.probs
+    }
+    agreed = agreement(
+        predicted.probs["student"], predicted.probs["weak"], predicted.truth, predicted.groups, scope=scope
+    )
     told = theory(predicted.probs, predicted.truth, predicted.groups)
     chance = _chance(chosen.name, shares)
     warnings += _at_chance(found, chance)
@@ -153,8 +161,11 @@ def score_predictions(predicted: Predicted, *, metric: str | None = None) -> dic
     warnings += _above_ceiling(predicted)
     warnings += too_good({role: scores[role]["accuracy"].value for role in scores})
     warnings += few_seeds(len(predicted.probs["weak"])) + few_groups(predicted.groups)
+    if scope == ONE_SPLIT:
+        warnings.append("all seeds share one split: intervals cover neither other cuts of the pool nor new rows in it")
     return {
         "metric": chosen.name,
+        "scope": scope,
         "n_test": len(predicted.truth),
         "n_groups": int(predicted.groups.max()) + 1,
         "n_effective": found.gap.n_effective,
@@ -197,8 +208,8 @@ def _one_class(predicted: Predicted, shares: Floats) -> list[str]:
     return lines
 
 
-def _sample(predicted: Predicted) -> Sample:
-    return Sample(len(predicted.truth), int(predicted.groups.max()) + 1, len(predicted.probs["weak"]))
+def _sample(predicted: Predicted, scope: Scope) -> Sample:
+    return Sample.of(predicted.groups, len(predicted.probs["weak"]), scope=scope)
 
 
 def _tied(counted: Mapping[str, Ints], n: int) -> list[str]:
@@ -242,7 +253,7 @@ def few_seeds(n_seeds: int) -> list[str]:
     return []
 
 
-def _recovered(predicted: Predicted, metric: Metric) -> Recovered:
+def _recovered(predicted: Predicted, metric: Metric, scope: Scope) -> Recovered:
     roles = list(predicted.probs.values())
     limits = metric.limits if metric.higher_is_better else (-metric.limits[1], -metric.limits[0])
     if metric.linear:
@@ -250,13 +261,19 @@ def _recovered(predicted: Predicted, metric: Metric) -> Recovered:
             np.stack([_row_scores(metric, probs, predicted.truth) for probs in roles], axis=1),
             predicted.groups,
             limits=limits,
+            scope=scope,
         )
     if metric.name == "ece":
-        return calibration_recovered(roles, predicted.truth, predicted.groups)
+        return calibration_recovered(roles, predicted.truth, predicted.groups, scope=scope)
     draws = np.stack([_replicates(metric, probs, predicted) for probs in roles])
     values = np.stack([values_per_seed(metric, probs, predicted.truth) for probs in roles])
     return recovered_from_replicates(
-        oriented(metric, draws), oriented(metric, values), predicted.groups, seed=RESAMPLING_SEED, limits=limits
+        oriented(metric, draws),
+        oriented(metric, values),
+        predicted.groups,
+        seed=RESAMPLING_SEED,
+        limits=limits,
+        scope=scope,
     )
 
 
@@ -266,16 +283,18 @@ def _row_scores(metric: Metric, probs: Floats, truth: Ints) -> Floats:
     return oriented(metric, np.stack([metric.row_scores(one, truth) for one in probs]))
 
 
-def _role_score(predicted: Predicted, role: str, metric: Metric) -> Estimate:
+def _role_score(predicted: Predicted, role: str, metric: Metric, scope: Scope) -> Estimate:
     probs = predicted.probs[role]
-    sample = Sample.of(predicted.groups, len(probs))
+    sample = _sample(predicted, scope)
     if len(predicted.truth) < FEWEST_ROWS:
         return sample.undefined(FEW_ROWS)
     if metric.linear:
         scores = oriented(metric, _row_scores(metric, probs, predicted.truth))
-        return linear_interval(moments(scores[:, None, :], predicted.groups), [1.0], limits=metric.limits)
+        return linear_interval(
+            moments(scores[:, None, :], predicted.groups).covering(scope), [1.0], limits=metric.limits
+        )
     if metric.name == "ece":
-        return calibration_error(probs, predicted.truth, predicted.groups)
+        return calibration_error(probs, predicted.truth, predicted.groups, scope=scope)
     values = values_per_seed(metric, probs, predicted.truth)
     spread = with_seed_part(_replicates(metric, probs, predicted), values, seed=RESAMPLING_SEED, sample=sample)
     return percentile_interval(float(values.mean()), spread, sample, limits=metric.limits)

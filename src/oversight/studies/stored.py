@@ -9,6 +9,7 @@ import numpy as np
 
 from oversight.errors import StepError
 from oversight.metrics.alike import Discordant
+from oversight.metrics.pool import THESE_ROWS
 from oversight.metrics.theory import Theory
 from oversight.reports.result import Result, Study, TestRows
 from oversight.runs.kept import Kept
@@ -49,6 +50,7 @@ def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
         ties=record.get("ties", {}),
         leak=record.get("leak"),
         theory=theory_of(names, record),
+        scope=record.get("scope", THESE_ROWS),
         no_theory=why_no_theory(names) or (None if "theory" in record else NOT_KEPT),
     )
 

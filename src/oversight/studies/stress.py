@@ -12,6 +12,7 @@ import numpy as np
 
 from oversight.metrics.contrasts import combine, difference
 from oversight.metrics.intervals import Estimate, linear_interval, moments
+from oversight.metrics.pool import Scope
 from oversight.models.student import Student
 from oversight.models.told import Told, alike
 from oversight.reports.result import ROLES, Study, TestRows
@@ -87,9 +88,10 @@ def _naive(suite: Suite, studies: Sequence[Study | None]) -> list[tuple[Case, St
 
 @dataclass(frozen=True)
 class _Behind:
-    """Predictions behind one study, hard: which rows each role has right, (s, n)."""
+    """Predictions behind one study, hard: which rows each role has right, (s, n); and of what its intervals speak."""
 
     rows: TestRows
+    scope: Scope
 
     def right(self, role: str) -> Floats:
         """(s, n) 1 where a role is right, 1/m where m classes tie."""
@@ -107,7 +109,7 @@ class _Behind:
 
     def mean(self, scores: Floats) -> Estimate:
         """Of (s, n) numbers, with its interval over seeds and groups."""
-        return linear_interval(moments(scores[:, None, :], self.groups), (1.0,))
+        return linear_interval(moments(scores[:, None, :], self.groups).covering(self.scope), (1.0,))
 
 
 class _Seen:
@@ -133,7 +135,8 @@ class _Seen:
         """The predictions of one that is finished."""
         key = check, name
         if key not in self._read:
-            self._read[key] = _Behind(stored_rows(self._store, self.studies[key]))
+            study = self.studies[key]
+            self._read[key] = _Behind(stored_rows(self._store, study), study.scope)
         return self._read[key]
 
     def cut(self, check: str, name: str, roles: Sequence[str]) -> str:
@@ -282,7 +285,7 @@ def _span(seen: _Seen, every: Mapping[str, _Behind]) -> Claim:
     """The best student minus the worst one, in an interval that holds for all pairs together."""
     names, first = list(every), every[WEAK]
     scores = np.stack([one.right("student") for one in every.values()], axis=1)
-    total = combine([moments(scores, first.groups)], ["errors"])
+    total = combine([moments(scores, first.groups).covering(first.scope)], ["errors"])
     means = scores.mean(axis=(0, 2))
     best, worst = int(means.argmax()), int(means.argmin())
     contrast = np.zeros(len(names))

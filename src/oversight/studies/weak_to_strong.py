@@ -13,6 +13,7 @@ from typing import Any
 
 from oversight.errors import StoreError
 from oversight.methods.method import Method, OracleMethod, check_needs
+from oversight.metrics.pool import NEW_ROWS, ONE_SPLIT, THESE_ROWS, Scope
 from oversight.models.student import Student, check_student, trained_how
 from oversight.reports.result import Result, Study, TestRows
 from oversight.runs.drive import run_graph
@@ -85,6 +86,7 @@ class Setup:
         metric: of gap and PGR; None = accuracy, balanced where a class is too common.
         baselines: whether those of every supervisor and student are run too.
         planted: whether the rows themselves give their true class away, on purpose.
+        covers: `new-rows` or `these-rows`: whether intervals speak of the recipe on new pools of training rows.
     """
 
     task: Task
@@ -94,6 +96,14 @@ class Setup:
     metric: str | None = None
     baselines: bool = False
     planted: bool = False
+    covers: Scope = NEW_ROWS
+
+    @property
+    def scope(self) -> Scope:
+        """Of what intervals can speak: seeds that all cut the pool alike tell nothing of other cuts or pools."""
+        if len(self.seeds) == 1:
+            return THESE_ROWS
+        return ONE_SPLIT if len({seed.split for seed in self.seeds}) == 1 else self.covers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +240,7 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
             runs.append((labels, student, ceiling))
         name = f"{arm.weak_name} -> {arm.student.name}, {arm.method_name}"
         for test in ("test", *setup.tests):
-            step = plan.score(runs, setup.seeds, test=test, metric=setup.metric, name=name)
+            step = plan.score(runs, setup.seeds, test=test, metric=setup.metric, scope=setup.scope, name=name)
             scored.append(Scored(setup=setup, arm=arm, test=test, step=step, rows=step.inputs[-1], runs=tuple(runs)))
     return plan, scored
 
