@@ -17,7 +17,7 @@ def test_rows_of_their_own_give_wilsons_lower_and_the_usual_upper_limit() -> Non
     and p + t s / sqrt(n), which lies above the upper root."""
     x = (np.arange(200) % 5 > 0).astype(np.float64)
     found = linear_interval(moments(x[None, None], np.arange(200)), (1.0,), limits=SHARE)
-    q = stats.t.ppf(0.975, 199)
+    q = float(stats.t.ppf(0.975, 199))
     k = q**2 / 200
     middle, half = (0.8 + k / 2) / (1 + k), q * math.sqrt(0.16 / 200 + q**2 / 4 / 200**2) / (1 + k)
     assert found.low == pytest.approx(middle - half, abs=0.01 * half)

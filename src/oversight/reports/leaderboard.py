@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,7 +96,7 @@ class Standing:
         found = [cell.discordant for cell in self.cells.values() if cell.discordant is not None]
         if not found or len(found) < len(self.cells):
             return None
-        return Discordant(*(sum(numbers) for numbers in zip(*(astuple(one) for one in found), strict=True)))
+        return Discordant(sum(one.rows for one in found), sum(one.mean for one in found), sum(one.n for one in found))
 
     @property
     def verdict(self) -> Verdict:
