@@ -107,3 +107,32 @@ def test_choices_agree_row_by_row(checks: dict[str, Any], role: str) -> None:
 def test_float32_probabilities_are_equal(exact_checks: dict[str, Any], role: str) -> None:
     """1.6e-5 at most was found: the solvers' tolerances and the order of sums, nothing else."""
     assert exact_checks[role].largest < 1e-4
+
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+HALF_A_POINT = 0.005
+
+
+@pytest.fixture(scope="module", params=[("hatecheck", "templ"), ("sms_spam", None)], ids=lambda one: one[0])
+def real(request: pytest.FixtureRequest, independent: Any) -> Any:
+    """A real set: read by both, part of its rows."""
+    name, group = request.param
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"../shared/data/{name} is not there")
+    columns = ov.Columns(group=f"meta.{group}" if group else None)
+    task = ov.load_task(SHARED / name, columns=columns, n_train=900, n_test=300)
+    return independent.both(task, independent.shared(SHARED / name, group), seeds=2)
+
+
+def test_every_role_of_a_real_set_scores_the_same_within_half_a_point(independent: Any, real: Any) -> None:
+    """Nothing shared but the cuts and the strength that the supervisor chose: another tenth chooses another one."""
+    again = independent.scores_again(real, seeds=2, same_c=True).mean(0)
+    theirs = [real.result[0].scores[role]["accuracy"].value for role in ROLES]
+    np.testing.assert_allclose(again, theirs, rtol=0, atol=HALF_A_POINT)
+
+
+def test_gap_and_pgr_of_a_real_set_are_those_of_the_kept_predictions(independent: Any, real: Any) -> None:
+    found, study = independent.recomputed(real), real.result[0]
+    assert found["gap"] == pytest.approx(study.gap.value, abs=1e-9)
+    if study.pgr.defined:
+        assert found["pgr"] == pytest.approx(study.pgr.value, abs=1e-9)
