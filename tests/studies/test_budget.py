@@ -295,7 +295,8 @@ def test_all_true_labels_alone_are_the_ceiling_but_for_its_validation_labels(
         rows = parts["transfer"]
         checks = Validation(rows=parts["validation"], labels=weak)
         fitted = reader(8).fit(rows, task.true_labels(rows), validation=checks, seed=seed)
-        assert (fitted.predict(parts["test"]) == probs).all()
+        # The student sees the rows under other names and so in another order: float32 sums differ.
+        assert np.abs(fitted.predict(parts["test"]) - probs).max() < 1e-5
 
 
 def test_where_the_supervisor_is_always_right_all_true_labels_are_the_ceiling_to_the_last_bit(

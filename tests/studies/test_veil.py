@@ -100,7 +100,7 @@ def test_ids_of_copies_that_are_numbered_by_label_reach_no_method(
         assert not set(rows.ids) & set(task.rows.ids)
         assert not set(rows.groups) & set(task.rows.groups)
         first = {text: row_id for row_id, text in zip(reversed(rows.ids), reversed(rows.texts), strict=True)}
-        names = [Veil(fingerprint=task.fingerprint).row_id(one) for one in task.rows.ids]
+        names = [Veil.of(task).row_id(one) for one in task.rows.ids]
         truth = dict(zip(names, task.labels.tolist(), strict=True))
         share = np.mean([truth[row_id] for row_id in first.values()])
         assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(len(first)), "which copy comes first tells its label"
@@ -108,7 +108,7 @@ def test_ids_of_copies_that_are_numbered_by_label_reach_no_method(
 
 def test_names_depend_on_the_task_and_the_row_alone() -> None:
     rows = Rows(ids=("a", "a#1", "b"), texts=("x", "x", "y"), groups=("g", "g", "h"))
-    one, other = Veil(fingerprint="1"), Veil(fingerprint="2")
+    one, other = Veil(salt="1"), Veil(salt="2")
     assert one.rows(rows) == one.rows(rows.take([2, 0, 1]))
     assert not set(one.rows(rows).ids) & set(other.rows(rows).ids)
     labels = Labels.of(rows, [[1, 0], [0, 1], [0.5, 0.5]], source="x")

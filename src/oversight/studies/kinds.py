@@ -85,7 +85,11 @@ def run_teach(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: P
 
     learned = env.task.rows.pick((*parts["transfer"].ids, *parts["validation"].ids))
     # A student that is told an answer knows its rows by their contents' ids, and is met in planted studies only.
-    veil = None if any(isinstance(job.student, Told) for job in jobs) else Veil(fingerprint=env.task.fingerprint)
+    veil = (
+        None
+        if any(isinstance(job.student, Told) for job in jobs)
+        else env.once(("veil",), None, lambda: Veil.of(env.task))
+    )
 
     @cache
     def truth() -> Labels:

@@ -9,21 +9,28 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from oversight.tasks.task import Labels, Rows
+from oversight.tasks.task import Labels, Rows, Task, ids_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Veil:
-    """Other names for the rows and groups of a task, which depend on its fingerprint and on what they stand for.
+    """Other names for the rows and groups of a task, which depend on all its ids and on what they stand for.
 
-    The fingerprint is a hash over all labels: who does not have them cannot tell which name stands for what. The same
-    task has the same names, whatever the order of its file, so keys and bytes repeat.
+    Labels have no part in them: names that were a function of the task's fingerprint would change with the truth of a
+    row that nobody learns from, and with them every draw that a method makes from ids. Who sees some rows of a task
+    only cannot tell which name stands for what. The same rows have the same names, whatever their order in the file, so
+    keys and bytes repeat.
 
     Attributes:
-        fingerprint: of the task.
+        salt: a hash over the ids of all rows of the task.
     """
 
-    fingerprint: str
+    salt: str
+
+    @classmethod
+    def of(cls, task: Task) -> Veil:
+        """The names of this task."""
+        return cls(salt=ids_sha256(sorted(task.rows.ids)))
 
     def row_id(self, row_id: str) -> str:
         """16 hexadecimal digits in place of an id."""
@@ -44,4 +51,4 @@ class Veil:
         return {self.row_id(row_id): row_id for row_id in rows.ids}
 
     def _name(self, kind: str, name: str) -> str:
-        return hashlib.sha256(f"{self.fingerprint}:{kind}:{name}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return hashlib.sha256(f"{self.salt}:{kind}:{name}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
