@@ -93,3 +93,12 @@ def test_assumptions_are_said_and_every_one_counts(oversight: Callable[..., Any]
         assert oversight(*asked, *more).json["pgr_width"] != usual["pgr_width"]
     clusters = (*asked, "--group-size", "5", "--group-share")
     assert oversight(*clusters, "1.0").json["smallest_gap"] > oversight(*clusters, "0.1").json["smallest_gap"]
+
+
+def test_of_what_the_intervals_speak_is_chosen_and_said(oversight: Callable[..., Any], pilots: Path) -> None:
+    asked = ("power", "--from", str(pilots), "--task", "*a.jsonl", "--method", "naive", "--gap", "0.1", "--json")
+    new, these = oversight(*asked).json, oversight(*asked, "--covers", "these-rows").json
+    assert new["smallest_gap"] > these["smallest_gap"]
+    assert (new["covers"], these["covers"]) == ("pool, seeds and test rows", "seeds and test rows")
+    assert new["sentences"][-1] == "Intervals cover pool, seeds and test rows."
+    assert "unknown covers 'all'" in oversight(*asked, "--covers", "all").err

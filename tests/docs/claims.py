@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean, median
 from typing import Any
 
+from claims_of_plans import OF_POWER, OF_SHORT, OF_THEORY
 from documented import Claim, Found, at_least, at_most
 
 SEEDS = (1, 3, 5, 10)
@@ -15,7 +16,6 @@ Cell = Mapping[str, Any]
 README, STATISTICS = "README.md", "docs/statistics.md"
 COVERAGE, COMPARISONS, FAULTS = "coverage.json", "coverage_compare.json", "faults.json"
 POOLS = "coverage_pools.json"
-POWER, THEORY = "power.json", "theory.json"
 CALIBRATION = "coverage_ece.json"
 
 
@@ -372,47 +372,7 @@ OF_CALIBRATION = [
     ),
 ]
 
-BASES = ("from_pilot", "by_assumption")
-
-
-def _planned(label: str, blank: str, of: Callable[[Cell], list[Found]]) -> Claim:
-    bears: Callable[[Any], list[Found]] = lambda kept: [one for basis in BASES for one in of(kept[basis])]  # noqa: E731
-    return Claim(STATISTICS, f"| {label} | {blank} | {blank} |", POWER, bears)
-
-
-OF_POWER = [
-    _planned(
-        "predicted / found width of the gap's interval, median of studies", "{}", lambda one: [one["ratio_median"]]
-    ),
-    _planned("lowest and highest of the studies", "{}, {}", lambda one: [one["ratio_lowest"], one["ratio_highest"]]),
-    _planned("8 of 10 single plans between", "{}, {}", lambda one: list(one["ratio_of_single_plans_80"])),
-    _planned(
-        "found width within the range that is told as 8 of 10", "{}", lambda one: [one["width_within_told_range"]]
-    ),
-    _planned("chance that the gap is shown: predicted, found", "{}, {}", lambda one: [one["predicted"], one["shown"]]),
-    Claim(
-        STATISTICS,
-        "`minilm@0` teaching `minilm@4`, 10 seeds, {} studies.",
-        POWER,
-        lambda kept: [kept["from_pilot"]["studies"]],
-    ),
-]
-
-OF_THEORY = [
-    Claim(
-        "docs/theory.md",
-        "of {} studies, ten public sets with bow and `minilm@0` teaching `minilm@4`, `naive`, 10 seeds, it was shown "
-        "to hold in {} in Brier score and in {} in NLL, and to fail in {} and in {};",
-        THEORY,
-        lambda kept: [
-            len(kept["studies"]),
-            *(kept["counts"][name]["held"] for name in ("squared", "kl")),
-            *(kept["counts"][name]["did not hold"] for name in ("squared", "kl")),
-        ],
-    ),
-]
-
-CLAIMS = [*OF_COVERAGE, *OF_POOLS, *OF_COMPARISONS, *OF_CALIBRATION, *OF_FAULTS, *OF_POWER, *OF_THEORY]
+CLAIMS = [*OF_COVERAGE, *OF_POOLS, *OF_COMPARISONS, *OF_CALIBRATION, *OF_FAULTS, *OF_POWER, *OF_THEORY, *OF_SHORT]
 
 # Parts of pages in which every decimal and every percentage must be claimed above, and words whose numbers are no
 # results there.

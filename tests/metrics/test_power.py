@@ -11,6 +11,7 @@ from scipy import stats
 
 from oversight.errors import InputError
 from oversight.metrics import Moments, linear_interval, moments, power
+from oversight.metrics.pool import seed_factor
 from oversight.metrics.power import expected, expected_gap, rows_needed, seeds_needed
 from oversight.metrics.variability import (
     SEED_CORRELATION,
@@ -206,3 +207,15 @@ def test_fewer_rows_than_an_interval_takes_are_never_advised() -> None:
     """A gap of .4 would be shown on a handful of rows, were there not the bar of 50 groups."""
     how = assumed(weak=0.5, student=0.7, ceiling=0.9, group_size=4)
     assert rows_needed(how, gap=0.4, seeds=10) == 200
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_a_study_that_speaks_of_new_rows_needs_a_larger_gap(seeds: int) -> None:
+    """The package's own factor of the seed part; with one seed there is none."""
+    how = assumed(weak=0.7, student=0.74, ceiling=0.78, seed_sd=0.02)
+    plan: dict[str, Any] = {"gap": 0.08, "pgr": 0.5, "n_test": 10**6, "seeds": seeds}
+    these, new = (expected(how, **plan, scope=scope) for scope in ("these-rows", "new-rows"))
+    root = math.sqrt(seed_factor(seeds, "new-rows"))
+    assert new.gap_width == pytest.approx(root * these.gap_width, rel=0.02)  # rows are next to nothing
+    assert (new.smallest_gap > 1.2 * these.smallest_gap) == (seeds > 1)
+    assert power(gap=0.1, n_test=1000, seeds=1) == power(gap=0.1, n_test=1000, seeds=1, scope="new-rows")

@@ -9,9 +9,11 @@ import typer
 from oversight.cli import options as o
 from oversight.cli import printing
 from oversight.cli.app import app
+from oversight.cli.covers import Covers
 from oversight.errors import InputError
 
 if TYPE_CHECKING:
+    from oversight.metrics.pool import Scope
     from oversight.metrics.variability import Variability
     from oversight.reports.power import Planned
     from oversight.reports.result import Study
@@ -68,22 +70,34 @@ def power(
     method: o.OnlyMethod = None,
     strong: o.OnlyStrong = None,
     test: o.OnlyTest = None,
+    covers: Covers = "new-rows",
     as_json: o.Json = False,
 ) -> None:
     """Which gap a study can show, and how many rows and seeds the one you want takes.
 
     From a pilot in a store, or by assumption.
     """
+    from oversight.metrics.pool import check_scope
+
+    scope = check_scope(covers)
     if from_ is None:
         _refuse("no --from", {"NAME": names, "--task": task, "--method": method, "--strong": strong, "--test": test})
         planned = _by_assumption(
-            gap, n_test, seeds, pgr, weak=weak, seed_sd=seed_sd, group_size=group_size, group_share=group_share
+            gap,
+            n_test,
+            seeds,
+            pgr,
+            scope,
+            weak=weak,
+            seed_sd=seed_sd,
+            group_size=group_size,
+            group_share=group_share,
         )
     else:
         _refuse("--from, which knows it,", {"--group-size": group_size, "--group-share": group_share})
         filters = {"task": task, "method": method, "weak": [weak] if weak else None, "strong": strong, "test": test}
         store = o.directory(from_)
-        planned = _from_pilot(store, _pilot(store, names or [], filters), gap, n_test, seeds, pgr, seed_sd)
+        planned = _from_pilot(store, _pilot(store, names or [], filters), gap, n_test, seeds, pgr, seed_sd, scope)
     if as_json:
         return printing.print_json(planned.as_json())
     for sentence in planned.sentences:
@@ -127,6 +141,7 @@ def _from_pilot(
     seeds: int | None,
     pgr: float | None,
     seed_sd: float | None,
+    scope: Scope,
 ) -> Planned:
     from oversight.reports.words import shown
     from oversight.studies.pilot import pilot_of
@@ -143,11 +158,19 @@ def _from_pilot(
         pgr=pgr if pgr is not None else study.pgr.value if study.pgr.defined else USUAL_PGR,
         n_test=study.n_test if n_test is None else n_test,
         seeds=study.seeds if seeds is None else seeds,
+        scope=scope,
     )
 
 
 def _by_assumption(
-    gap: float | None, n_test: int | None, seeds: int | None, pgr: float | None, *, weak: str | None, **options: Any
+    gap: float | None,
+    n_test: int | None,
+    seeds: int | None,
+    pgr: float | None,
+    scope: Scope,
+    *,
+    weak: str | None,
+    **options: Any,
 ) -> Planned:
     from oversight.metrics.checks import check_range
     from oversight.metrics.power import usual_weak
@@ -179,11 +202,21 @@ def _by_assumption(
         "roles correlated as in the coverage benchmark; a pilot (--from STORE) knows better"
     )
     return _planned(
-        how, basis=basis, metric="accuracy", gap=gap, pgr=recovered, n_test=n_test, seeds=5 if seeds is None else seeds
+        how,
+        basis=basis,
+        metric="accuracy",
+        gap=gap,
+        pgr=recovered,
+        n_test=n_test,
+        seeds=5 if seeds is None else seeds,
+        scope=scope,
     )
 
 
-def _planned(how: Variability, *, basis: str, metric: str, gap: float, pgr: float, n_test: int, seeds: int) -> Planned:
+def _planned(
+    how: Variability, *, basis: str, metric: str, gap: float, pgr: float, n_test: int, seeds: int, scope: Scope
+) -> Planned:
+    from oversight.metrics.pool import covered
     from oversight.metrics.power import expected, seeds_needed
     from oversight.reports.power import Planned
 
@@ -194,18 +227,19 @@ def _planned(how: Variability, *, basis: str, metric: str, gap: float, pgr: floa
         gap=gap,
         n_test=n_test,
         seeds=seeds,
-        power=expected(how, gap=gap, pgr=pgr, n_test=n_test, seeds=seeds),
-        rows_by_seeds=_rows_by_seeds(how, gap, seeds) if wanted else {},
-        seeds_needed=seeds_needed(how, gap=gap, n_test=n_test) if wanted and seeds > 1 else None,
+        power=expected(how, gap=gap, pgr=pgr, n_test=n_test, seeds=seeds, scope=scope),
+        rows_by_seeds=_rows_by_seeds(how, gap, seeds, scope) if wanted else {},
+        seeds_needed=seeds_needed(how, gap=gap, n_test=n_test, scope=scope) if wanted and seeds > 1 else None,
+        covers=covered(seeds, scope, unit="rows" if how.groups_per_row == 1 else "groups"),
     )
 
 
-def _rows_by_seeds(how: Variability, gap: float, seeds: int) -> dict[int, int | None]:
+def _rows_by_seeds(how: Variability, gap: float, seeds: int, scope: Scope) -> dict[int, int | None]:
     """Test rows that the gap takes, with these seeds and with more, until MOST_WAYS ways are found."""
     from oversight.metrics.power import rows_needed
 
     found: dict[int, int | None] = {}
     for s in (seeds, *(one for one in OTHER_SEEDS if one > seeds > 1)):
         if sum(rows is not None for rows in found.values()) < MOST_WAYS:
-            found[s] = rows_needed(how, gap=gap, seeds=s)
+            found[s] = rows_needed(how, gap=gap, seeds=s, scope=scope)
     return found

@@ -12,6 +12,7 @@ from scipy.special import chdtri
 from oversight.metrics.checks import Floats, check_range
 from oversight.metrics.intervals import Moments, Sample, squared_widths
 from oversight.metrics.pgr import CONTRASTS, FEW_GROUPS, MIN_GROUPS, fieller
+from oversight.metrics.pool import Scope
 from oversight.metrics.variability import GROUP_SHARE, SEED_SD, Variability, assumed
 
 DRAWS = 20_000
@@ -56,6 +57,7 @@ def power(
     group_size: int = 1,
     group_share: float = GROUP_SHARE,
     seed_sd: float = SEED_SD,
+    scope: Scope = "these-rows",
 ) -> Power:
     """Expected outcome for accuracies by assumption, from the model of the coverage benchmark; see `expected`.
 
@@ -68,6 +70,7 @@ def power(
         group_size: rows per group.
         group_share: share of each latent variance that the rows of a group have in common, in [0, 1].
         seed_sd: standard deviation of one model's expected accuracy over seeds, in [0, .2].
+        scope: of what the study's intervals are to speak; see `metrics.pool`.
 
     Raises:
         InputError: an argument outside its range.
@@ -86,7 +89,7 @@ def power(
         group_share=group_share,
         seed_sd=seed_sd,
     )
-    return expected(how, gap=gap, pgr=pgr, n_test=n_test, seeds=seeds)
+    return expected(how, gap=gap, pgr=pgr, n_test=n_test, seeds=seeds, scope=scope)
 
 
 def usual_weak(gap: float) -> float:
@@ -94,7 +97,9 @@ def usual_weak(gap: float) -> float:
     return min(0.70, 0.75 - gap / 2)
 
 
-def expected(how: Variability, *, gap: float, pgr: float, n_test: int, seeds: int) -> Power:
+def expected(
+    how: Variability, *, gap: float, pgr: float, n_test: int, seeds: int, scope: Scope = "these-rows"
+) -> Power:
     """What a study with these variances gives, on the pool of training rows that they speak of.
 
     20,000 studies are drawn from normal theory (differences normal, seed variances Wishart; fixed seed, so the answer
@@ -108,11 +113,12 @@ def expected(how: Variability, *, gap: float, pgr: float, n_test: int, seeds: in
         pgr: true PGR.
         n_test: test rows, at least 2 effective groups.
         seeds: training seeds, 1 to 100.
+        scope: of what the intervals are to speak. The gap stays that of this pool of training rows in any case.
 
     Raises:
         InputError: an argument outside its range.
     """
-    noise, widths, n_groups = _simulated(how, n_test=n_test, seeds=seeds)
+    noise, widths, n_groups = _simulated(how, n_test=n_test, seeds=seeds, scope=scope)
     gap_half = np.sqrt(widths[..., 1, 1].max(axis=-1))
     low, middle, high = (float(one) for one in np.quantile(2 * gap_half, [0.1, 0.5, 0.9]))
     needed = float(np.quantile(gap_half - noise[:, 1], CHANCE))
@@ -124,20 +130,20 @@ def expected(how: Variability, *, gap: float, pgr: float, n_test: int, seeds: in
     return Power(p_defined=float(roots.defined.mean()), pgr_width=width, n_groups=n_groups, reason=None, **told)
 
 
-def rows_needed(how: Variability, *, gap: float, seeds: int) -> int | None:
+def rows_needed(how: Variability, *, gap: float, seeds: int, scope: Scope = "these-rows") -> int | None:
     """Fewest test rows with which the gap is shown with probability 0.8; None where no number of rows is enough."""
     first = max(2, math.ceil(MIN_GROUPS / how.groups_per_row))
-    return _fewest(first, MOST_ROWS, lambda n: expected_gap(how, n_test=n, seeds=seeds) <= gap)
+    return _fewest(first, MOST_ROWS, lambda n: expected_gap(how, n_test=n, seeds=seeds, scope=scope) <= gap)
 
 
-def seeds_needed(how: Variability, *, gap: float, n_test: int) -> int | None:
+def seeds_needed(how: Variability, *, gap: float, n_test: int, scope: Scope = "these-rows") -> int | None:
     """Fewest seeds, 2 to 100, with which the gap is shown with probability 0.8; None where no number is enough."""
-    return _fewest(2, MOST_SEEDS, lambda s: expected_gap(how, n_test=n_test, seeds=s) <= gap)
+    return _fewest(2, MOST_SEEDS, lambda s: expected_gap(how, n_test=n_test, seeds=s, scope=scope) <= gap)
 
 
-def expected_gap(how: Variability, *, n_test: int, seeds: int) -> float:
+def expected_gap(how: Variability, *, n_test: int, seeds: int, scope: Scope = "these-rows") -> float:
     """The true gap that is shown with probability 0.8."""
-    noise, widths, _ = _simulated(how, n_test=n_test, seeds=seeds)
+    noise, widths, _ = _simulated(how, n_test=n_test, seeds=seeds, scope=scope)
     return float(np.quantile(np.sqrt(widths[..., 1, 1].max(axis=-1)) - noise[:, 1], CHANCE))
 
 
@@ -156,7 +162,7 @@ def _fewest(first: int, last: int, enough: Callable[[int], bool]) -> int | None:
     return high
 
 
-def _simulated(how: Variability, *, n_test: int, seeds: int) -> tuple[Floats, Floats, int]:
+def _simulated(how: Variability, *, n_test: int, seeds: int, scope: Scope) -> tuple[Floats, Floats, int]:
     """Errors of gain and gap (b, 2), squared half widths of both (b, j, 2, 2), and the effective groups."""
     check_range("seeds", seeds, 1, MOST_SEEDS)
     check_range("n_test", n_test, 2, 10**9)
@@ -167,7 +173,7 @@ def _simulated(how: Variability, *, n_test: int, seeds: int) -> tuple[Floats, Fl
     rng = np.random.default_rng(SEED)
     found = [_studies(how, sample, times=float(one), draws=DRAWS // len(times), rng=rng) for one in times]
     noise = np.concatenate([m.p for m in found]) @ CONTRASTS.T
-    widths = np.concatenate([CONTRASTS @ squared_widths(m) @ CONTRASTS.T for m in found])
+    widths = np.concatenate([CONTRASTS @ squared_widths(m.covering(scope)) @ CONTRASTS.T for m in found])
     return noise, widths, n_groups
 
 

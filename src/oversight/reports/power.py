@@ -25,6 +25,7 @@ class Planned:
         power: what a study of that size gives.
         rows_by_seeds: test rows that show the gap in 8 of 10 studies, by number of seeds; None = no number is enough.
         seeds_needed: seeds that do so with `n_test` rows; None = up to 100 are not enough.
+        covers: what the intervals of the study cover, in words.
     """
 
     basis: str
@@ -35,6 +36,7 @@ class Planned:
     power: Power
     rows_by_seeds: Mapping[int, int | None]
     seeds_needed: int | None
+    covers: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints: numbers as computed, undefined ones null."""
@@ -43,6 +45,7 @@ class Planned:
         return {
             "basis": self.basis,
             "metric": self.metric,
+            "covers": self.covers,
             "gap": self.gap,
             "n_test": self.n_test,
             "seeds": self.seeds,
@@ -56,7 +59,8 @@ class Planned:
     @property
     def sentences(self) -> tuple[str, ...]:
         """Which gap can be shown with these rows and seeds, and which rows and seeds the wanted gap takes."""
-        return (f"Basis: {clean(self.basis)}.", self._shown(), self._wanted(), *self._caution())
+        covers = (f"Intervals cover {clean(self.covers)}.",) if self.covers else ()
+        return (f"Basis: {clean(self.basis)}.", self._shown(), self._wanted(), *self._caution(), *covers)
 
     def _shown(self) -> str:
         found = self.power
