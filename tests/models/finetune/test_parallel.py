@@ -82,6 +82,8 @@ def short_of_memory(logits, targets, *, progress):
         raise MemoryError
     return confidence_loss(logits, targets, progress=progress)
 
+short_of_memory.identity = lambda: {"loss": "confidence"}
+
 def not_finite(logits, targets, *, progress):
     return logits.sum() * float("nan" if progress > 0.3 else 0)
 """
