@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from oversight.errors import InputError
 from oversight.methods.entry import Entry
 from oversight.methods.method import Needs, WeakData
 from oversight.models.finetune.recipe import Full, LpFt
 from oversight.models.finetune.student import FineTuned
-from oversight.models.student import Fitted, Student, cross_entropy
+from oversight.models.student import Fitted, Followed, Student, cross_entropy
 from oversight.tasks.split import Seed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TUNED = ("full", "lora", "lp-ft")
 
@@ -96,19 +99,32 @@ class AnchoredStates:
         return _naive(replace(one, recipe=replace(one.recipe, anchor=self.strength)), data, seed)
 
 
+def along_the_path(logits: Tensor, targets: Tensor, *, progress: float) -> Tensor:
+    """Cross-entropy as a loss like any other, of which a probe takes no short cut to the solution."""
+    return cross_entropy(logits, targets, progress=progress)
+
+
 @dataclass(frozen=True)
 class LastWeights:
-    """Naive without early stopping: the weights after the last update."""
+    """Naive without early stopping: the weights after the last update.
+
+    Naive of a probe is a converged solution, which nobody stops. Its head is trained here as for any other loss
+    (`models.path`) and taken at the end, so that a loss can be compared with what the same training makes of
+    cross-entropy.
+    """
 
     kind: ClassVar[str] = "last_weights"
 
     @property
     def needs(self) -> Needs:
-        """One supervisor and a student that is fine-tuned."""
-        return Needs(trains=TUNED)
+        """One supervisor and a student that is fine-tuned, or a probe."""
+        return Needs(trains=(*TUNED, "probe"))
 
     def train(self, student: Student, data: WeakData, *, seed: Seed) -> Fitted:
         """See `Method.train`."""
+        if not isinstance(student, FineTuned):
+            fitted = student.fit(data.rows, data.only, validation=data.checks, loss=along_the_path, seed=seed)
+            return (fitted.last if isinstance(fitted, Followed) else None) or fitted
         one = tuned(student, "last_weights")
         return _naive(replace(one, recipe=replace(one.recipe, early_stopping=False)), data, seed)
 

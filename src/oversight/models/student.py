@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from oversight.describe import kinded
 from oversight.tasks.split import Seed
@@ -55,6 +55,7 @@ class Validation:
     labels: Labels
 
 
+@runtime_checkable
 class Fitted(Protocol):
     """A trained student."""
 
@@ -65,6 +66,20 @@ class Fitted(Protocol):
 
     def predict(self, rows: Rows) -> Floats:
         """(n, k) float64 class probabilities of `rows`, in their order."""
+        ...
+
+
+@runtime_checkable
+class Followed(Protocol):
+    """A trained student that knows other places of its training than the one that was chosen."""
+
+    @property
+    def last(self) -> Fitted | None:
+        """The end of its training; None where there is no path."""
+        ...
+
+    def best_by(self, validation: Validation) -> Fitted | None:
+        """The candidate that agrees best with these labels; None where there is no path."""
         ...
 
 

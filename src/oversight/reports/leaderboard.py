@@ -48,12 +48,17 @@ class Cell:
 
     Attributes:
         discordant: test rows on which its student and the reference's choose differently.
+        last, oracle_best: gains at other places of the training, by themselves; None where none are kept.
+        same: seeds in which it chooses as the reference does on every test row.
     """
 
     student: Estimate
     gain: Estimate
     pgr: Estimate
     discordant: Discordant | None = None
+    last: Estimate | None = None
+    oracle_best: Estimate | None = None
+    same: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,8 @@ class Standing:
         p: Wilcoxon's signed rank test over families, by Holm; None with fewer than ten families.
         seconds: of computing for one seed and task, mean; None where the store does not know.
         cells: by task.
+        last: gain at the end of the training, by itself (95 %); None where a task has no path.
+        oracle_best: the same at the place that true validation labels would choose; never ranked.
     """
 
     method: str
@@ -89,6 +96,13 @@ class Standing:
     p: float | None
     seconds: float | None
     cells: Mapping[str, Cell]
+    last: Estimate | None = None
+    oracle_best: Estimate | None = None
+
+    @property
+    def same(self) -> int:
+        """Fits, one per task and seed, whose choices are the reference's on every test row."""
+        return sum(cell.same for cell in self.cells.values())
 
     @property
     def discordant(self) -> Discordant | None:
@@ -236,17 +250,25 @@ def _standing_json(one: Standing) -> dict[str, Any]:
         "seconds": one.seconds,
         "settings": _plain(one.settings),
         "oracle": one.oracle,
+        "student_last": _gain_json(one.last),
+        "student_oracle_best": _gain_json(one.oracle_best),
+        "same_as_reference": one.same,
         "exploratory": one.exploratory,
         "tasks": {
             name: {
-                "student": cell.student.as_json(),
-                "gain": cell.gain.as_json(),
-                "pgr": cell.pgr.as_json(),
+                **{part: getattr(cell, part).as_json() for part in ("student", "gain", "pgr")},
                 "discordant": None if cell.discordant is None else asdict(cell.discordant),
+                "student_last": _gain_json(cell.last),
+                "student_oracle_best": _gain_json(cell.oracle_best),
+                "same_as_reference": cell.same,
             }
             for name, cell in one.cells.items()
         },
     }
+
+
+def _gain_json(one: Estimate | None) -> dict[str, float | None] | None:
+    return None if one is None else one.as_json()
 
 
 def _baseline_json(one: BaselineLine) -> dict[str, Any]:

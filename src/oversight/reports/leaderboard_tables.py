@@ -22,13 +22,16 @@ from oversight.reports.leaderboard_words import (
     seconds_of,
 )
 from oversight.reports.tables import escaped
-from oversight.reports.words import UNDEFINED, clean, effective_of, finite, number, shown
+from oversight.reports.words import UNDEFINED, clean, effective_of, finite, number, same_as, shown
 
 if TYPE_CHECKING:
     from rich.console import Group
 
 WIDE = 140
-HEADINGS = ("rank", "method", "gain over {}", "verdict", "differs on", "pooled PGR", "median PGR", "p", "seconds")
+HEADINGS = (
+    *("rank", "method", "gain over {}", "last", "oracle-best", "same as {}", "verdict", "differs on"),
+    *("pooled PGR", "median PGR", "p", "seconds"),
+)
 TASK_HEADINGS = ("task", "family", "metric", "n", "effective", "weak", "{}", "ceiling", "gap")
 
 
@@ -65,6 +68,9 @@ def notes(board: Leaderboard) -> list[str]:
         "intervals of all pairs allow",
         f"differs on: test rows of all tasks on which a method's students choose otherwise than {board.reference}'s in "
         "any seed; of few the interval allows for those that were not drawn",
+        "last, oracle-best: the gain at the end of the training, and at the place that true validation labels would "
+        "choose (an oracle; the test is never searched), each with its own 95 % interval, where a training has places; "
+        f"same as {board.reference}: fits, one per task and seed, that choose alike on every test row",
         "pooled PGR: sum of gains over the supervisor / sum of gaps, over families, every task included; median PGR: "
         "over the tasks where it is defined",
     ]
@@ -176,10 +182,15 @@ def _standings(board: Leaderboard) -> Sheet:
 
 def _standing(board: Leaderboard, one: Standing) -> tuple[str, ...]:
     is_reference = one.method == board.reference
+    n_fits = board.seeds * len(board.tasks)
+    gain = same_as(one.same, n_fits, board.reference) if one.same == n_fits else spanned(one.gain)
     return (
         places(one.rank),
         marked(one),
-        "reference" if is_reference else spanned(one.gain),
+        "reference" if is_reference else gain,
+        "" if one.last is None else spanned(one.last),
+        "" if one.oracle_best is None else spanned(one.oracle_best),
+        "" if is_reference else f"{one.same} of {n_fits}",
         "" if is_reference else one.verdict,
         "" if is_reference else differs_on(one),
         _pgr(one.pgr),

@@ -71,6 +71,10 @@ class Study:
         theory: misfit as a prediction of the gain beside the gain; None where truth was planted or seen.
         no_theory: why there is none.
         scope: of what the intervals speak; a score's `covers` says it in words.
+        student_last, student_oracle_best: the student's score at the end of its training, and at the place that true
+            validation labels would choose (an oracle; the test is never searched); None where `no_places` says why.
+        same_as_naive: seeds in which the student chooses as naive does on every test row; None where `no_naive` says
+            why.
     """
 
     task: str
@@ -102,6 +106,11 @@ class Study:
     from_store: Mapping[str, Any] | None = None
     no_theory: str | None = None
     scope: Scope = THESE_ROWS
+    student_last: Estimate | None = None
+    student_oracle_best: Estimate | None = None
+    no_places: str | None = None
+    same_as_naive: int | None = None
+    no_naive: str | None = None
 
     def score(self, role: str) -> Estimate:
         """The study's metric for `weak`, `student` or `ceiling`."""
@@ -116,6 +125,14 @@ class Study:
             **{role: {name: one.as_json() for name, one in self.scores[role].items()} for role in ROLES},
             "n_effective": self.n_effective if math.isfinite(self.n_effective) else None,
             "discordant": {role: asdict(one) for role, one in self.discordant.items()},
+            **{
+                name: None if one is None else one.as_json()
+                for name, one in (
+                    ("student_last", self.student_last),
+                    ("student_oracle_best", self.student_oracle_best),
+                )
+            },
+            **{name: getattr(self, name) for name in ("no_places", "same_as_naive", "no_naive")},
             "chance": self.chance,
             "gap": self.gap.as_json(),
             "gain": self.gain.as_json(),

@@ -147,6 +147,14 @@ def _record(study: Study, metrics: Sequence[str]) -> dict[str, str]:
     main = {**{role: study.score(role) for role in ROLES}, "gap": study.gap, "gain": study.gain, "pgr": study.pgr}
     for name, one in main.items():
         row |= {**_ends(name, one), f"{name}_reason": one.reason or ""}
+    for name in ("student_last", "student_oracle_best"):
+        one = getattr(study, name)
+        row |= (
+            dict.fromkeys((f"{name}_{end}" for end in ("value", "low", "high")), "")
+            if one is None
+            else _ends(name, one)
+        )
+    row["same_as_naive"] = _exact(study.same_as_naive)
     for name, one in study.agreement.items():
         row |= _ends(f"agreement_{name}", one)
     for name, one in ({} if study.theory is None else study.theory.flat()).items():

@@ -217,11 +217,31 @@ def notes(result: Result) -> list[tuple[str, str]]:
     lines += [("intervals", f"95 %, covering {text}") for text in covered]
     if any(study.oracle for study in result.studies):
         lines.append(("oracle", f"methods marked {ORACLE} saw ground truth"))
+    lines += [("beside", text) for study in result.studies for text in beside(study)]
     for study in result.studies:
         for estimate in main_estimates(study).values():
             if finite(estimate) and not bounded(estimate):
                 lines.append((NO_INTERVAL, why(estimate)))
     return list(dict.fromkeys(lines))
+
+
+def beside(study: Study) -> list[str]:
+    """`confidence: last .71, oracle-best .72`, and how often its choices are naive's, as far as they are known."""
+    who = f"{pair(study)}, {clean(study.method)}"
+    told: list[str] = []
+    if study.student_last is not None and study.student_oracle_best is not None:
+        told.append(
+            f"{who}: at the end of its training {shown(study.student_last)}, at the place that true validation labels "
+            f"would choose (an oracle) {shown(study.student_oracle_best)}"
+        )
+    if study.same_as_naive:
+        told.append(f"{who}: {same_as(study.same_as_naive, study.seeds)}")
+    return told
+
+
+def same_as(n_seeds: int, of: int, reference: str = "naive") -> str:
+    """`same as naive in 3 of 5 seeds`: every test row gets the same choice."""
+    return f"same as {reference} in {n_seeds} of {of} {'seed' if of == 1 else 'seeds'}"
 
 
 def _metric_note(metric: str) -> str:

@@ -17,6 +17,7 @@ from oversight.models.student import check_student
 from oversight.runs.graph import Graph
 from oversight.runs.steps import Step
 from oversight.studies.kinds import KINDS
+from oversight.studies.places import NO_NAIVE
 from oversight.studies.plan import Plan
 from oversight.studies.shelf import fits_kept_in
 from oversight.studies.weak_to_strong import Campaign, Scored, Setup
@@ -249,5 +250,5 @@ def _scored(plan: Plan, setup: Setup, mix: Mix, bought: Mapping[int | None, Boug
 
     runs = tuple(run(seed) for seed in setup.seeds)
     name = f"{arm.weak_name}, {mix.name}"
-    step = plan.score(runs, setup.seeds, test="test", metric=setup.metric, scope=setup.scope, name=name)
+    step = plan.score(runs, setup.seeds, test="test", metric=setup.metric, scope=setup.scope, name=name, naive=NO_NAIVE)
     return Scored(setup=setup, arm=arm, test="test", step=step, rows=step.inputs[-1], runs=runs)

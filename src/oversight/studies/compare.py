@@ -31,6 +31,7 @@ from oversight.runs.workshop import outcome_of
 from oversight.studies.baselines import ABOUT
 from oversight.studies.families import short_name, short_names
 from oversight.studies.leaks import with_suspicions
+from oversight.studies.places import kept_places, n_same_choices
 from oversight.studies.stored import stored_rows, study_of
 from oversight.studies.sweep import Swept
 from oversight.studies.tuning import Seen, Tuning, exploratory
@@ -123,13 +124,16 @@ def leaderboard(
 
 @dataclass(frozen=True, kw_only=True)
 class _Board:
-    """One task: studies by method, row scores by role or baseline, (s, n), more is better, and students' probabilities
-    by method, (s, n, k)."""
+    """One task: studies by method, row scores by role or baseline, (s, n), more is better, students' probabilities by
+    method, (s, n, k), row scores at other places of a method's training, and in how many seeds it chooses as the first.
+    """
 
     name: str
     studies: Mapping[str, Study]
     scores: Mapping[str, Floats]
     students: Mapping[str, Floats]
+    places: Mapping[str, Mapping[str, Floats]]
+    same: Mapping[str, int]
     baselines: Mapping[str, Floats]
     missing: Mapping[str, str]
     groups: Ints
@@ -175,6 +179,8 @@ def _board(task: str, scored: Mapping[str, Scored], swept: Swept, store: Store) 
     studies: dict[str, Study] = {}
     scores: dict[str, Floats] = {}
     students: dict[str, Floats] = {}
+    places: dict[str, Mapping[str, Floats]] = {}
+    same: dict[str, int] = {}
     kept: tuple[TestRows, Metric] | None = None
     for name, one in scored.items():
         outcome = outcome_of(store, one.step.key)
@@ -187,7 +193,11 @@ def _board(task: str, scored: Mapping[str, Scored], swept: Swept, store: Store) 
             kept = rows, metric
             scores |= {role: row_scores(metric, rows.probs[role], rows.truth) for role in ROLES}
         students[name] = rows.probs["student"]
+        same[name] = n_same_choices(list(students[name]), list(next(iter(students.values()))))
         scores[name] = row_scores(metric, students[name], rows.truth)
+        taught = [outcome_of(store, student.key) for _, student, _ in one.runs]
+        elsewhere, _ = kept_places([each for each in taught if each is not None], "test")
+        places[name] = {place: row_scores(metric, probs, rows.truth) for place, probs in elsewhere.items()}
     assert kept is not None
     rows, metric = kept
     shown: dict[str, Floats] = {}
@@ -205,6 +215,8 @@ def _board(task: str, scored: Mapping[str, Scored], swept: Swept, store: Store) 
         studies=studies,
         scores=scores,
         students=students,
+        places=places,
+        same=same,
         baselines=shown,
         missing=missing,
         groups=groups,
@@ -250,6 +262,8 @@ def _standings(
                 p=p[others.index(name)] if p and name in others else None,
                 seconds=None,
                 cells=cells,
+                last=_gain_at("last", boards, name, reference, families),
+                oracle_best=_gain_at("oracle_best", boards, name, reference, families),
             )
         )
     return [found[0], *sorted(found[1:], key=lambda one: -one.gain.value)], why_no_p
@@ -258,12 +272,29 @@ def _standings(
 def _cell(board: _Board, name: str, reference: str) -> Cell:
     both = board.moments_of([board.scores[one] for one in (name, reference)])
     study = board.studies[name]
+    limits = between(METRICS[study.metric].limits)
+    other = {
+        place: linear_interval(board.moments_of([found, board.scores[reference]]), (1, -1), limits=limits)
+        for place, found in board.places[name].items()
+    }
     return Cell(
         student=study.score("student"),
-        gain=linear_interval(both, (1, -1), limits=between(METRICS[study.metric].limits)),
+        gain=linear_interval(both, (1, -1), limits=limits),
         pgr=study.pgr,
         discordant=discordant(board.students[name], board.students[reference]),
+        same=board.same[name],
+        **other,
     )
+
+
+def _gain_at(
+    place: str, boards: Mapping[str, _Board], name: str, reference: str, families: Mapping[str, str]
+) -> Estimate | None:
+    """The gain at another place of the training; None where a task has none."""
+    if not all(place in board.places[name] for board in boards.values()):
+        return None
+    pairs = [board.moments_of([board.places[name][place], board.scores[reference]]) for board in boards.values()]
+    return difference(combine(pairs, [families[task] for task in boards]), (1, -1))
 
 
 def _family_gain(

@@ -20,6 +20,7 @@ from oversight.models.workbench import workbench, working_at
 from oversight.runs.steps import Kind, Step, Tick, granted_cores
 from oversight.runs.store import Outcome
 from oversight.studies.needs import features_need, fit_needs, same_fit, same_network
+from oversight.studies.places import places_of
 from oversight.studies.plan import Job, Plan, Wanted, ids_sha256, labels_on
 from oversight.studies.rows import run_rows
 from oversight.studies.score import score_study
@@ -173,8 +174,14 @@ def _teach(
         else:
             fitted = job.method.train(student, data, seed=job.seed)
         outcome = _predictions(fitted, tests, read, models)
+        checks = partial(_true_checks, data.validation, truth)
+        places, told = places_of(fitted, checks, tests)
     tick(1.0)
-    return outcome
+    return replace(outcome, arrays={**outcome.arrays, **places}, record={**outcome.record, "places": told})
+
+
+def _true_checks(rows: Rows, truth: Callable[[], Labels]) -> Validation:
+    return Validation(rows=rows, labels=truth().on(rows))
 
 
 def run_ceiling(steps: Sequence[Step], inputs: Sequence[Sequence[Outcome]], env: Plan, tick: Tick) -> list[Outcome]:

@@ -27,7 +27,7 @@ OF_NETWORKS = ("torch", "transformers")
 RUN_NETWORKS = frozenset(["fine_tuned", "prompted", "elicited", "coherent"])
 WITHOUT_TORCH = frozenset(["trained", "given", "flipped", "bag_of_words", "with_loss"])
 T = TypeVar("T")
-VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 2, "teach": 6, "ceiling": 2, "rows": 1, "score": 7}
+VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 2, "teach": 7, "ceiling": 2, "rows": 1, "score": 8}
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,15 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """The objects behind a score: the seeds in order, which test, and how."""
+    """The objects behind a score: the seeds in order, which test, how, and how many students of naive stand beside."""
 
     seeds: tuple[Seed, ...]
     test: str
     metric: str | None
     scope: Scope
     n_supervisors: int
+    n_naive: int = 0
+    why_no_naive: str | None = None
 
 
 @dataclass
@@ -151,6 +153,7 @@ class Plan:
         metric: str | None,
         scope: Scope,
         name: str = "",
+        naive: Sequence[Step] | str,
     ) -> Step:
         """All numbers of one study on one test set, from the predictions of all its seeds.
 
@@ -161,11 +164,21 @@ class Plan:
             metric: for gap and PGR; None = accuracy, balanced where a class is too common.
             scope: of what the intervals speak.
             name: for people.
+            naive: naive's students by seed, with which the student's choices are compared; or why there are none.
         """
         predicted = [step for labels, student, ceiling in runs for step in (*labels, student, ceiling)]
-        inputs = (*predicted, self.rows(test))
+        beside, why = ((), naive) if isinstance(naive, str) else (tuple(naive), None)
+        inputs = (*predicted, *beside, self.rows(test))
         config = {"test": test, "metric": metric, "covers": scope, "data": self._fingerprints()}
-        scoring = Scoring(seeds=tuple(seeds), test=test, metric=metric, scope=scope, n_supervisors=len(runs[0][0]))
+        scoring = Scoring(
+            seeds=tuple(seeds),
+            test=test,
+            metric=metric,
+            scope=scope,
+            n_supervisors=len(runs[0][0]),
+            n_naive=len(beside),
+            why_no_naive=why,
+        )
         return self._step("score", config, inputs, scoring, f"{name}, {test}")
 
     def split(self, seed: Seed) -> Split:

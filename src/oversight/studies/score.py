@@ -6,8 +6,8 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -33,6 +33,7 @@ from oversight.runs.steps import Step
 from oversight.runs.store import Outcome
 from oversight.studies.artefacts import prompt_warnings, too_good
 from oversight.studies.leaks import Part, transfer_against_test
+from oversight.studies.places import against_naive, at_places
 from oversight.studies.plan import Plan, Scoring, check_join
 from oversight.studies.training import training_warnings
 from oversight.tasks.split import Seed
@@ -75,10 +76,13 @@ def score_study(
     """See `Plan.score`."""
     del tick
     scoring: Scoring = env.objects[steps[0].key]
-    outcomes = inputs[0][:-1]
+    *outcomes, _ = inputs[0]
+    outcomes, naive = outcomes[: len(outcomes) - scoring.n_naive], outcomes[len(outcomes) - scoring.n_naive :]
     runs = by_seed(outcomes, scoring)
     predicted = predictions(env, scoring, runs)
     record = score_predictions(predicted, metric=scoring.metric, scope=scoring.scope)
+    record |= at_places(runs, scoring.test, partial(_scored_as_student, predicted, METRICS[record["metric"]], scoring))
+    record |= against_naive(predicted.probs["student"], naive, scoring)
     told = _artefacts(env) if scoring.test == "test" else []
     record["leak"] = _leak(env, scoring, runs) if scoring.test == "test" else None
     record["warnings"] = [*record["warnings"], *told, *_truncated(outcomes), *_unsolved(outcomes)]
@@ -89,6 +93,11 @@ def score_study(
         "ceiling": [dict(ceiling.record["choices"]) for _, _, ceiling in runs],
     }
     return [Outcome(record=record)]
+
+
+def _scored_as_student(predicted: Predicted, metric: Metric, scoring: Scoring, probs: Floats) -> dict[str, Any]:
+    beside = replace(predicted, probs={**predicted.probs, "student": probs})
+    return to_json(_role_score(beside, "student", metric, scoring.scope))
 
 
 def by_seed(outcomes: Sequence[Outcome], scoring: Scoring) -> list[tuple[Sequence[Outcome], Outcome, Outcome]]:

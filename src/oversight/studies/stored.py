@@ -15,6 +15,7 @@ from oversight.reports.result import Result, Study, TestRows
 from oversight.runs.kept import Kept
 from oversight.runs.store import DirectoryStore, Outcome, Store
 from oversight.studies.leaks import with_suspicions
+from oversight.studies.places import OLDER
 from oversight.studies.rows import joined
 from oversight.studies.score import from_json
 from oversight.tasks.task import Floats
@@ -49,10 +50,22 @@ def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
         keys=names["keys"],
         ties=record.get("ties", {}),
         leak=record.get("leak"),
+        **places_told(record),
         theory=theory_of(names, record),
         scope=record.get("scope", THESE_ROWS),
         no_theory=why_no_theory(names) or (None if "theory" in record else NOT_KEPT),
     )
+
+
+def places_told(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a score's record says of other places of the student's training and of naive; an older one says nothing."""
+    found = {name: record.get(name) for name in ("student_last", "student_oracle_best")}
+    return {
+        **{name: None if one is None else from_json(one) for name, one in found.items()},
+        "no_places": record.get("no_places", OLDER),
+        "same_as_naive": record.get("same_as_naive"),
+        "no_naive": record.get("no_naive", OLDER),
+    }
 
 
 def theory_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Theory | None:

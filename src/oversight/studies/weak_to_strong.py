@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from oversight.errors import StoreError
-from oversight.methods.method import Method, OracleMethod, check_needs
+from oversight.methods.method import Method, OracleMethod, WithLoss, check_needs
 from oversight.metrics.pool import NEW_ROWS, ONE_SPLIT, THESE_ROWS, Scope
 from oversight.models.student import Student, check_student, trained_how
 from oversight.reports.result import Result, Study, TestRows
@@ -26,6 +26,7 @@ from oversight.runs.workshop import outcome_of
 from oversight.studies.baselines import Baseline, baselines
 from oversight.studies.kinds import KINDS
 from oversight.studies.leaks import with_suspicions
+from oversight.studies.places import IS_NAIVE, NO_NAIVE
 from oversight.studies.plan import Plan
 from oversight.studies.shelf import fits_kept_in
 from oversight.studies.stored import MADE_FROM_TRUTH, stored_rows, study_of
@@ -220,6 +221,8 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
     scored: list[Scored] = []
     for seed in setup.seeds:
         plan.split(seed)
+    naive: dict[tuple[int, ...], tuple[Step, ...]] = {}
+    by_arm: list[tuple[Arm, list[tuple[tuple[Step, ...], Step, Step]]]] = []
     for arm in setup.arms:
         check_needs(
             arm.method_name,
@@ -238,11 +241,23 @@ def plan_study(setup: Setup) -> tuple[Plan, list[Scored]]:
             student = plan.teach(arm.student, arm.method, labels, seed, name=arm.method_name)
             ceiling = plan.teach_truth(arm.student, arm.supervisors, seed)
             runs.append((labels, student, ceiling))
+        by_arm.append((arm, runs))
+        if arm.method == WithLoss():
+            naive[_pair(arm)] = tuple(student for _, student, _ in runs)
+    for arm, runs in by_arm:
         name = f"{arm.weak_name} -> {arm.student.name}, {arm.method_name}"
+        beside = IS_NAIVE if arm.method == WithLoss() else naive.get(_pair(arm), NO_NAIVE)
         for test in ("test", *setup.tests):
-            step = plan.score(runs, setup.seeds, test=test, metric=setup.metric, scope=setup.scope, name=name)
+            step = plan.score(
+                runs, setup.seeds, test=test, metric=setup.metric, scope=setup.scope, name=name, naive=beside
+            )
             scored.append(Scored(setup=setup, arm=arm, test=test, step=step, rows=step.inputs[-1], runs=tuple(runs)))
     return plan, scored
+
+
+def _pair(arm: Arm) -> tuple[int, ...]:
+    """Supervisors and student, as objects."""
+    return tuple(id(one) for one in (*arm.supervisors, arm.student))
 
 
 def plan_studies(setups: Sequence[Setup], *, keep_models: bool = True) -> Campaign:
