@@ -206,7 +206,7 @@ def test_the_key_of_a_student_says_how_strong_the_pull_is(backbone: Backbone) ->
     assert len(keys) == 3
 
 
-@pytest.mark.parametrize("name", ["decay_to_start", "anchored_states", "lp_ft", "last_weights"])
+@pytest.mark.parametrize("name", ["decay_to_start", "anchored_states", "lp_ft"])
 def test_a_probe_is_refused(name: str) -> None:
     probe = planted(n=60).student
     with pytest.raises(InputError, match=f"method {name}: runs on .*full.*, found a student trained by probe"):
