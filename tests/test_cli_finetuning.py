@@ -22,7 +22,7 @@ Published = Callable[..., dict[str, int]]
 READ = ("--precision", "float32", "--device", "cpu", "--max-tokens", "32")
 QUICK = ("--set", "batch_size=16", "--set", "head_lr=1e-2", "--weak-lr", "3e-3", "--strong-lr", "3e-3")
 FULL = ("w2s", "data.jsonl", "--weak", "tiny@0", "--strong", "tiny", "--train", "full", *READ, *QUICK)
-BASE = (*FULL, "--set", "epochs=4", "--seeds", "2", "--json")
+BASE = (*FULL, "--set", "epochs=4", "--seeds", "2", "--near-duplicates", "ignore", "--json")
 ONCE = ("--set", "epochs=1", "--seeds", "1", "--json")
 ROLES = ("weak", "student", "ceiling")
 N_RESULTS = {"supervise": 2, "teach": 2, "ceiling": 2, "rows": 1, "score": 1, "model": 6}

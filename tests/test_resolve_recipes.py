@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oversight as ov
-from oversight.cli.options import settings as read_settings
+from oversight.cli.option_values import settings as read_settings
 from oversight.models.finetune.recipe import Full, Lora, LpFt, Machine
 from oversight.models.finetune.student import FineTuned
 from oversight.models.probe import PENALTIES, Probe

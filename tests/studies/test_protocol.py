@@ -68,7 +68,11 @@ def test_the_three_roles_are_the_protocol_done_by_hand(task: Task, run_arm: Run,
         ceiling = strong.fit(part["transfer"], task.true_labels(part["transfer"]), validation=checks, seed=seed)
         assert rows.ids == part["test"].ids
         for role, fitted in zip(ROLES, (teacher, student, ceiling), strict=True):
-            assert rows.probs[role][i].tobytes() == fitted.predict(part["test"]).tobytes(), (i, role)
+            mine, by_hand = rows.probs[role][i], fitted.predict(part["test"])
+            if role == "student":  # a method sees its rows in an order of its own: sums differ by rounding
+                np.testing.assert_allclose(mine, by_hand, rtol=0, atol=1e-7)
+            else:
+                assert mine.tobytes() == by_hand.tobytes(), (i, role)
 
 
 def test_every_role_is_scored_on_the_same_test_rows(task: Task, flipped: Result) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oversight.cli import campaigns, printing
+from oversight.cli import option_values as values
 from oversight.cli import options as o
 from oversight.cli.app import app
 from oversight.cli.compare import trains_of_networks
@@ -120,7 +121,7 @@ def budget(
         settings=_settings(settings or []),
         options={
             **{"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
-            **o.near_duplicates(near_duplicates, near_duplicates_at),
+            **values.near_duplicates(near_duplicates, near_duplicates_at),
         },
         covers=covers,
         columns={"": campaigns.columns(text=text, label=label, group=group)},
@@ -129,7 +130,7 @@ def budget(
         study=asked,
         true=read_numbers("--true", true),
         weak=read_numbers("--weak-labels", weak_labels),
-        mixing=Mixing(ways=tuple(mix.split(",")), by=buy, weights=o.numbers("--weight", weight) or WEIGHTS),
+        mixing=Mixing(ways=tuple(mix.split(",")), by=buy, weights=values.numbers("--weight", weight) or WEIGHTS),
         prices=Prices(true=cost_true, weak=cost_weak),
     )
     found = load_budget(wanted)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from oversight.cli import by_task, campaigns, printing
+from oversight.cli import option_values as values
 from oversight.cli import options as o
 from oversight.cli.app import app
 from oversight.cli.covers import Covers
@@ -79,7 +80,7 @@ def compare(
         families=by_task.families(family or []),
         options={
             **{"metric": metric, "n_train": n_train, "n_test": n_test, "max_tokens": max_tokens, "device": device},
-            **o.near_duplicates(near_duplicates, near_duplicates_at),
+            **values.near_duplicates(near_duplicates, near_duplicates_at),
         },
         covers=covers,
         columns=by_task.columns_by_task(text=text, label=label, group=group),
@@ -102,7 +103,7 @@ def trains_of_networks(
     """How each role is trained in which there is a network."""
     from oversight.resolve.models import is_network
 
-    found = o.trains(train, weak_train, strong_train, weak=[weak], strong=[strong])
+    found = values.trains(train, weak_train, strong_train, weak=[weak], strong=[strong])
     return {role: found[role] for role, model in (("weak", weak), ("strong", strong)) if is_network(model)}
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from oversight.cli import option_values as values
 from oversight.cli import options as o
 from oversight.cli import printing
 from oversight.cli.app import app
@@ -96,7 +97,7 @@ def power(
     else:
         _refuse("--from, which knows it,", {"--group-size": group_size, "--group-share": group_share})
         filters = {"task": task, "method": method, "weak": [weak] if weak else None, "strong": strong, "test": test}
-        store = o.directory(from_)
+        store = values.directory(from_)
         planned = _from_pilot(store, _pilot(store, names or [], filters), gap, n_test, seeds, pgr, seed_sd, scope)
     if as_json:
         return printing.print_json(planned.as_json())

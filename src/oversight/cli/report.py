@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from oversight.cli import option_values as values
 from oversight.cli import options as o
 from oversight.cli.app import app
 from oversight.cli.printing import counted
@@ -69,7 +70,7 @@ def report(
     from oversight.reports import exports
 
     kind = _format(out, format_)
-    place = o.directory(store)
+    place = values.directory(store)
     asked = asked_for(place, names or [])
     wanted = filtered(asked, {"task": task, "method": method, "weak": weak, "strong": strong, "test": test})
     result, n_unfinished, faults = result_of(place, wanted)

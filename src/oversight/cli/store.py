@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from oversight.cli import option_values as values
 from oversight.cli import options as o
 from oversight.cli import printing, store_tables
 from oversight.cli.app import app
@@ -33,7 +34,7 @@ def list_results(
     """
     if failed and studies:
         raise InputError("--failed and --studies: found both, expected one")
-    kept = o.directory(store)
+    kept = values.directory(store)
     earliest = None if since is None else store_tables.moment(since)
     if studies:
         rows, of, tell = store_tables.study_rows(kept), "studies", store_tables.print_studies
@@ -56,7 +57,7 @@ def show(key: o.Key, store: o.Store = None, as_json: o.Json = True) -> None:
     del as_json  # it always is
     from oversight.runs.store import fault_of
 
-    kept = o.directory(store)
+    kept = values.directory(store)
     study = _study(kept, key)
     if study is not None:
         return printing.print_json(store_tables.as_json(study))
@@ -77,7 +78,7 @@ def verify(delete: o.DeleteDamaged = False, store: o.Store = None, as_json: o.Js
     from oversight.runs.kept import all_kept
     from oversight.runs.lineage import lost
 
-    kept = o.directory(store)
+    kept = values.directory(store)
     faults, n = kept.verify(), len(list(kept.keys()))
     studies, wrong = all_kept(kept.path)
     gone = lost(kept)
@@ -112,7 +113,7 @@ def gc(
 
     if not older_than >= 0:
         raise InputError(f"--older-than: found {older_than}, expected a number of days")
-    kept = o.directory(store)
+    kept = values.directory(store)
     names = list(dict.fromkeys(drop or []))
     for name in names:
         studies.check_name(kept.path, name)
@@ -131,7 +132,7 @@ def export_results(target: o.Archive, keys: o.Keys = None, store: o.Store = None
     """Results with all that they were made from, as one archive."""
     from oversight.runs.archive import export
 
-    moved = export(o.directory(store), keys or [], target)
+    moved = export(values.directory(store), keys or [], target)
     if as_json:
         return printing.print_json({"results": list(moved.results), "studies": list(moved.studies)})
     typer.echo(f"{target}: {counted(len(moved.results), 'result')}, {counted(len(moved.studies), 'kept study')}")
@@ -163,7 +164,7 @@ def why_recompute(key: o.Key, other: o.OtherKey, store: o.Store = None, as_json:
     from oversight.runs.provenance import other_patches
     from oversight.versions import full
 
-    kept = o.directory(store)
+    kept = values.directory(store)
     one, two = kept.find(key), kept.find(other)
     found = differences(kept, one, two)
     patches = other_patches(kept.about(one)) if one == two else {}

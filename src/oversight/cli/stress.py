@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from oversight.cli import campaigns, printing
+from oversight.cli import option_values as values
 from oversight.cli import options as o
 from oversight.cli.app import app
 from oversight.cli.covers import Covers
@@ -73,8 +74,8 @@ def stress(
         methods=None if methods is None else tuple(methods.split(",")),
         checks=tuple(CHECKS) if checks == "all" else tuple(checks.split(",")),
         seeds=seeds,
-        train=o.trains(train, weak_train, strong_train, weak=[weak], strong=[strong]),
-        settings=o.settings(settings or [], weak_lr=None, strong_lr=None),
+        train=values.trains(train, weak_train, strong_train, weak=[weak], strong=[strong]),
+        settings=values.settings(settings or [], weak_lr=None, strong_lr=None),
         columns=campaigns.columns(text=text, label=label, group=group),
         metric=metric or "accuracy",
         covers=covers,

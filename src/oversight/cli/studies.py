@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from oversight.cli import option_values as values
 from oversight.cli import options as o
 from oversight.cli import printing
 from oversight.cli.app import app
@@ -114,10 +115,10 @@ def w2s(
         weak=weak,
         strong=strong,
         method=methods,
-        train=o.trains(train, weak_train, strong_train, weak=weak, strong=strong),
-        settings=o.settings(of_roles, weak_lr=weak_lr, strong_lr=strong_lr),
+        train=values.trains(train, weak_train, strong_train, weak=weak, strong=strong),
+        settings=values.settings(of_roles, weak_lr=weak_lr, strong_lr=strong_lr),
         seeds=seeds,
-        tests=o.named_tests(test or []),
+        tests=values.named_tests(test or []),
         metric=metric,
         covers=covers,
         columns=Columns(text=text, label=label, group=group, difficulty=difficulty),
@@ -159,8 +160,8 @@ def _model_options(
     from oversight.resolve import ModelOptions
 
     return ModelOptions(
-        penalties=o.numbers(f"--{role}-penalty", penalty),
-        layers=o.layers(f"--{role}-layers", layers),
+        penalties=values.numbers(f"--{role}-penalty", penalty),
+        layers=values.layers(f"--{role}-layers", layers),
         pool=pool,
         **shared,
     )

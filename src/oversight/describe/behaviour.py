@@ -11,8 +11,7 @@ import inspect
 import random
 import sys
 import types
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterator
 from importlib import util
 from typing import Any, cast
 
@@ -20,6 +19,7 @@ from oversight.describe.code import Code, Imported, read_code
 from oversight.describe.objects import Describing
 from oversight.describe.origins import Origin, origin, origin_of_class, origin_of_function, origin_of_module
 from oversight.describe.reads import ATTRIBUTES, UNSEEN, read_by_name, read_by_object
+from oversight.describe.state import held_state, inner_functions, settled
 from oversight.errors import InputError
 
 SAID = "identity() that says what it read, or values passed as settings"
@@ -55,9 +55,7 @@ PASSIVE = frozenset(
     ]
 )
 IGNORED = frozenset(["__name__", "__doc__", "__annotations__", "__builtins__"])
-MAKERS = frozenset(["__init__", "__new__", "__post_init__", "__set_name__", "__setattr__"])
 MADE_BY_DATACLASS = "<string>"
-STATELESS = (type(None), bool, int, float, complex, str, bytes)
 DEEPEST = 3
 
 
@@ -89,32 +87,12 @@ def behaviour(walk: Describing, thing: Any, *, named: bool) -> Any:
         return {"method": walk.of(thing.__func__), "of": walk.of(thing.__self__, named=named)}
     if isinstance(thing, types.ModuleType):
         return _module(walk, thing)
-    inner = _inner(thing)
+    inner = inner_functions(thing)
     if inner:
         return {"by": type(thing).__qualname__, **{name: walk.of(one) for name, one in inner.items()}}
     if isinstance(thing, types.BuiltinFunctionType | types.MethodDescriptorType | types.WrapperDescriptorType):
         return _builtin(walk, thing)
     return _instance(walk, thing, named=named)
-
-
-def _inner(thing: Any) -> dict[str, Any]:
-    """The functions within what Python makes of them."""
-    if isinstance(thing, staticmethod | classmethod):
-        return {"function": cast(Any, thing).__func__}
-    if isinstance(thing, property):
-        parts = {"get": thing.fget, "set": thing.fset, "delete": thing.fdel}
-        return {name: one for name, one in parts.items() if one is not None}
-    if isinstance(thing, cached_property):
-        return {"function": cast(Any, thing).func}
-    if isinstance(thing, functools.partialmethod | functools.singledispatchmethod):
-        return dict(vars(thing))
-    wrapped = getattr(thing, "__wrapped__", None)
-    if wrapped is not None and type(thing).__module__ == "functools":
-        return {"function": wrapped}
-    return {}
-
-
-# Functions
 
 
 def _function(walk: Describing, function: types.FunctionType) -> Any:
@@ -333,7 +311,7 @@ def _ours(walk: Describing, kind: type, *, frozen: bool) -> dict[str, Any]:
     replaced: dict[str, Any] = {}
     for one in kind.__mro__:
         for name, member in vars(one).items() if origin_of_class(one).where == "ours" else ():
-            held: list[Any] = [member, *_inner(member).values()]
+            held: list[Any] = [member, *inner_functions(member).values()]
             foreign = [f for f in held if isinstance(f, types.FunctionType) and origin_of_function(f).where == "own"]
             if foreign and name not in replaced:
                 replaced[name] = walk.of(member)
@@ -368,7 +346,7 @@ def named_with_code(walk: Describing, thing: Any) -> dict[str, Any]:
         for one in kind.__mro__
         if origin_of_class(one).where == "own"
         for name, member in sorted(vars(one).items())
-        for function in (member, *_inner(member).values())
+        for function in (member, *inner_functions(member).values())
         if isinstance(function, types.FunctionType) and function.__code__.co_filename != MADE_BY_DATACLASS
     ]
     return {"class": kind.__qualname__, "code": hashlib.sha256(repr(codes).encode()).hexdigest()}
@@ -400,9 +378,9 @@ def _instance(walk: Describing, thing: Any, *, named: bool) -> dict[str, Any]:
     """An object by its class and what it holds: as it is now where code names it, else if nothing of it can change."""
     kind = type(thing)
     own = origin_of_class(kind).where == "own"
-    state = _state(thing)
+    state = held_state(thing)
     unseen = state is None or isinstance(thing, random.Random) or inspect.isgenerator(thing)
-    if unseen or not (named or (own and _settled(thing, state or {}))):
+    if unseen or not (named or (own and settled(thing, state or {}))):
         raise walk.refuse(kind.__qualname__, "its behaviour cannot be read off it")
     again = walk.again(thing)
     if again is not None:
@@ -410,46 +388,3 @@ def _instance(walk: Describing, thing: Any, *, named: bool) -> dict[str, Any]:
     told = class_description(walk, kind)
     with walk.by(kind.__qualname__):
         return {**told, "state": walk.of(state, named=True)}
-
-
-def _state(thing: Any) -> dict[str, Any] | None:
-    """The attributes of an object whose class is written in Python; None: it may hold more than can be seen."""
-    heap = 1 << 9
-    if any(not one.__flags__ & heap for one in type(thing).__mro__ if one is not object):
-        return None
-    if origin_of_class(type(thing)).where != "own" and not hasattr(thing, "__dict__"):
-        return None
-    slots = {name for one in type(thing).__mro__ for name in _slots(one) if hasattr(thing, name)}
-    held = {**getattr(thing, "__dict__", {}), **{name: getattr(thing, name) for name in slots}}
-    return {name: one for name, one in held.items() if name not in functools.WRAPPER_ASSIGNMENTS}
-
-
-def _slots(kind: type) -> list[str]:
-    found: Any = vars(kind).get("__slots__", ())
-    return [found] if isinstance(found, str) else [one for one in found if one not in ("__dict__", "__weakref__")]
-
-
-def _settled(thing: Any, state: Mapping[str, Any]) -> bool:
-    """Whether an object does not change once it was made, as far as its code and what it holds tell."""
-    methods = [
-        function
-        for one in type(thing).__mro__
-        if origin_of_class(one).where == "own"
-        for name, member in vars(one).items()
-        if name not in MAKERS
-        for function in (member, *_inner(member).values())
-        if isinstance(function, types.FunctionType)
-    ]
-    if not callable(thing) or any(read_code(one.__code__).stores for one in methods):
-        return False
-    return all(_fixed(one) for one in state.values())
-
-
-def _fixed(value: Any) -> bool:
-    if isinstance(value, tuple | frozenset):
-        return all(_fixed(one) for one in cast("tuple[Any, ...]", value))
-    if isinstance(value, (*STATELESS, types.FunctionType, types.BuiltinFunctionType, type, types.ModuleType)):
-        return True
-    if dataclasses.is_dataclass(value):
-        return bool(cast(Any, type(value)).__dataclass_params__.frozen)
-    return hasattr(value, "__dict__") and origin_of_class(type(value)).where == "own" and _settled(value, vars(value))

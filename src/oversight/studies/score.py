@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from oversight.studies.artefacts import prompt_warnings, too_good
 from oversight.studies.leaks import Part, transfer_against_test
 from oversight.studies.places import against_naive, at_places
 from oversight.studies.plan import Plan, Scoring, check_join
+from oversight.studies.score_warnings import WORDS, convergence_warnings, few_seeds, tie_warnings, truncation_warnings
 from oversight.studies.training import training_warnings
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Ints, Rows, Task
@@ -45,13 +46,10 @@ RESAMPLING_SEED = 0
 COMMON_CLASS = 0.55
 MUCH_ABOVE = 0.05
 FEWEST_ROWS = 20
-ENOUGH_SEEDS = 5
 SHOWN = ("accuracy", "auroc", "nll", "brier", "ece")
 FEW_ROWS = "fewer than 20 rows"
-SOLVED = 1e-6
 NEARLY_ALL = 0.98
 OF_CHOICES = ("accuracy", "balanced_accuracy")
-WORDS = {"weak": "supervisor", "student": "student", "ceiling": "ceiling"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +83,7 @@ def score_study(
     record |= against_naive(predicted.probs["student"], naive, scoring)
     told = _artefacts(env) if scoring.test == "test" else []
     record["leak"] = _leak(env, scoring, runs) if scoring.test == "test" else None
-    record["warnings"] = [*record["warnings"], *told, *_truncated(outcomes), *_unsolved(outcomes)]
+    record["warnings"] = [*record["warnings"], *told, *truncation_warnings(outcomes), *convergence_warnings(outcomes)]
     record["warnings"] += training_warnings(runs)
     record["choices"] = {
         "weak": [dict(one.record["choices"]) for labels, _, _ in runs for one in labels],
@@ -166,7 +164,7 @@ def score_predictions(
     chance = _chance(chosen.name, shares)
     warnings += _at_chance(found, chance)
     counted = {role: ties(probs).sum(axis=1) for role, probs in predicted.probs.items()}
-    warnings += _tied(counted, len(predicted.truth))
+    warnings += tie_warnings(counted, len(predicted.truth))
     warnings += _above_ceiling(predicted)
     warnings += too_good({role: scores[role]["accuracy"].value for role in scores})
     warnings += few_seeds(len(predicted.probs["weak"])) + few_groups(predicted.groups)
@@ -221,20 +219,6 @@ def _sample(predicted: Predicted, scope: Scope) -> Sample:
     return Sample.of(predicted.groups, len(predicted.probs["weak"]), scope=scope)
 
 
-def _tied(counted: Mapping[str, Ints], n: int) -> list[str]:
-    """How many choices are shared because classes are equally probable."""
-    lines: list[str] = []
-    for role, tied in counted.items():
-        if tied.any():
-            rows, s = (f"{int(tied.sum())} of {n * len(tied)}", len(tied))
-            seeds = f" ({n} rows, {s} seeds)" if s > 1 else ""
-            lines.append(
-                f"{rows} choices of the {WORDS[role]}{seeds} are ties: classes are equally probable, so each counts "
-                "with its share (of two, as half right)"
-            )
-    return lines
-
-
 def _above_ceiling(predicted: Predicted) -> list[str]:
     """A warning where the student is right much more often than the ceiling, beyond what seeds and test rows explain.
 
@@ -251,15 +235,6 @@ def _above_ceiling(predicted: Predicted) -> list[str]:
         f"the student is right on {above.value:.1%} [{above.low:.1%}, {above.high:.1%}] more of the test rows than its "
         "ceiling, which learns from true labels: does the method see truth?"
     ]
-
-
-def few_seeds(n_seeds: int) -> list[str]:
-    """What a reader must know where there are few seeds."""
-    if n_seeds == 1:
-        return ["one seed: intervals cover these trained models only, not the recipe; ask for 5 seeds or more"]
-    if n_seeds < ENOUGH_SEEDS:
-        return [f"{n_seeds} seeds: their spread is hardly known and intervals are wide; ask for 5 seeds or more"]
-    return []
 
 
 def _recovered(predicted: Predicted, metric: Metric, scope: Scope) -> Recovered:
@@ -353,27 +328,6 @@ def _at_chance(found: Recovered, chance: float | None) -> list[str]:
         if low
         else []
     )
-
-
-def _truncated(outcomes: Sequence[Outcome]) -> list[str]:
-    """One line per limit, with the largest share of truncated rows."""
-    worst: dict[int, tuple[int, int]] = {}
-    for outcome in outcomes:
-        own = outcome.record["choices"].get("truncated")
-        for features in cast("list[dict[str, int]]", [*outcome.record.get("features", []), *([own] if own else [])]):
-            limit, found = features["max_tokens"], (features["n_truncated"], features["n_rows"])
-            if found[0] > worst.get(limit, (0, 0))[0]:
-                worst[limit] = found
-    return [
-        f"{n} of {of} rows are longer than {limit} tokens and were truncated (none was dropped)"
-        for limit, (n, of) in sorted(worst.items())
-    ]
-
-
-def _unsolved(outcomes: Sequence[Outcome]) -> list[str]:
-    """Fits whose solver stopped far from its tolerance."""
-    n = sum(outcome.record["choices"].get("gradient", 0.0) > SOLVED for outcome in outcomes)
-    return [f"{n} of {len(outcomes)} fits did not converge (gradient above {SOLVED:g})"] if n else []
 
 
 def _leak(
