@@ -51,8 +51,8 @@ def calibration_error(
         spread = float(errors.std(ddof=1)) * math.sqrt(seed_factor(len(errors), scope) / len(errors))
         seeds = t_quantile(len(errors) - 1) * spread
         low, high = value - math.hypot(value - low, seeds), value + math.hypot(high - value, seeds)
-    ends = (math.sqrt(min(1.0, max(0.0, one))) for one in (low, high))
-    return sample.estimate(math.sqrt(value), *ends)
+    low, high = (math.sqrt(min(1.0, max(0.0, one))) for one in (low, high))
+    return sample.estimate(math.sqrt(value), low, high)
 
 
 def calibration_recovered(
