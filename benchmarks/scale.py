@@ -39,6 +39,7 @@ from oversight.runs.schedule import Batch, Schedule
 from oversight.runs.steps import Step
 from oversight.runs.store import DirectoryStore
 from oversight.sealed import ARRAYS, RECORD, dump_json
+from oversight.studies.sweep import own_steps
 from oversight.studies.weak_to_strong import Campaign
 
 RECORD_BYTES = {"supervise": 6e3, "teach": 6e3, "ceiling": 6e3, "score": 18e3, "rows": 1e3}
@@ -126,13 +127,6 @@ def critical_path(graph: Graph, seconds: Mapping[str, float]) -> tuple[float, li
         step = max(step.inputs, key=lambda before: total[before.key])
         path.append(step)
     return max(total.values()), path[::-1]
-
-
-def own_steps(campaign: Campaign) -> list[Step]:
-    """The steps of every study, as often as a study needs them."""
-    graph = campaign.graph
-    alone = [Graph(goals=(one.step,), kinds=graph.kinds, env_of=graph.env_of) for one in campaign.scored]
-    return [step for one in alone for step in one.steps.values()]
 
 
 def counted(campaign: Campaign, cost: paper.Cost, seconds: float) -> list[str]:

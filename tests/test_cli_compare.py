@@ -79,7 +79,9 @@ def test_the_board_holds_every_method_task_and_baseline(oversight: Call, sets: l
     assert all(len(one["scores"]) == 3 for name, one in baselines.items() if name not in of_decoders)
     assert all("encoder" in baselines[name]["missing"]["apples"] for name in of_decoders)
     assert "Bonferroni" in board["correction"] and "ten task families" in board["why_no_p"]
-    assert by_name(board)["naive"]["gain"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n_effective": 150.0}
+    gain = by_name(board)["naive"]["gain"]
+    assert {gain.pop("value"), gain.pop("low"), gain.pop("high")} == {0.0}
+    assert 140 < gain["n_effective"] <= 150  # of two test sets each; a few rows resemble each other
 
 
 def test_a_gain_is_the_mean_over_families_of_the_stored_predictions(oversight: Call, sets: list[str]) -> None:

@@ -292,9 +292,10 @@ def on_a_probe() -> list[str]:
 
 
 def on_a_bag_of_words() -> list[str]:
-    """Those of them that ask for no loss but cross-entropy, and for no features."""
+    """Those of them that ask for no loss but cross-entropy, for no features, and for no way of training."""
     needs = {name: METHODS[name].needs for name in on_a_probe()}
-    return [name for name, one in needs.items() if {*one.losses} <= {cross_entropy} and not one.features]
+    plain = {name for name, one in needs.items() if {*one.losses} <= {cross_entropy} and not one.trains}
+    return [name for name in needs if name in plain and not needs[name].features]
 
 
 def test_all_methods_are_those_that_an_arm_can_use(plan_of: Callable[..., SweepPlan]) -> None:

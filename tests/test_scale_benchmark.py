@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oversight.runs.store import DirectoryStore, Outcome
+from oversight.studies.sweep import own_steps
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -58,7 +59,7 @@ def test_the_plan_has_as_many_steps_as_the_grid_has_cells(small: Any, benchmark:
 
 
 def test_a_study_alone_needs_a_supervisor_a_student_and_a_ceiling_per_seed(small: Any, benchmark: Any) -> None:
-    found = Counter(step.kind for step in benchmark("scale").own_steps(small))
+    found = Counter(step.kind for step in own_steps(small))
     studies, seeds = len(small.scored), benchmark("scale_paper").SEEDS
     assert found == dict.fromkeys(("supervise", "teach", "ceiling"), seeds * studies) | {
         "score": studies,

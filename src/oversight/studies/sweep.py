@@ -13,7 +13,9 @@ from oversight.runs.estimates import learned
 from oversight.runs.graph import Graph
 from oversight.runs.pools.pool import Pool, Status
 from oversight.runs.schedule import Schedule
+from oversight.runs.steps import Step
 from oversight.runs.store import Store
+from oversight.studies.plan import Scoring
 from oversight.studies.weak_to_strong import Campaign, now, write_down
 
 
@@ -115,7 +117,7 @@ def count_sweep(campaign: Campaign, store: Store, *, workers: int) -> dict[str, 
     graph = campaign.graph
     missing = graph.missing(store.peek)
     estimates = learned(store, graph.kinds)
-    asked = _asked(campaign)
+    asked = Counter(step.kind for step in own_steps(campaign))
     kinds: list[dict[str, Any]] = []
     for kind, total in Counter(step.kind for step in graph.steps.values()).items():
         to_do = [graph.steps[key] for key in missing if graph.steps[key].kind == kind]
@@ -147,10 +149,13 @@ def count_sweep(campaign: Campaign, store: Store, *, workers: int) -> dict[str, 
     }
 
 
-def _asked(campaign: Campaign) -> Counter[str]:
-    """Steps by kind if every study computed its own."""
-    found: Counter[str] = Counter()
+def own_steps(campaign: Campaign) -> list[Step]:
+    """The steps of every study if each computed its own: without naive's students, that stand beside a score here."""
+    graph, found = campaign.graph, list[Step]()
     for one in campaign.scored:
-        own = Graph(goals=(one.step,), kinds=campaign.graph.kinds, env_of=campaign.graph.env_of)
-        found.update(step.kind for step in own.steps.values())
+        scoring: Scoring = graph.env_of(one.step).objects[one.step.key]
+        *predicted, rows = one.step.inputs
+        inputs = (*predicted[: len(predicted) - scoring.n_naive], rows)
+        own = Graph(goals=inputs, kinds=graph.kinds, env_of=graph.env_of)
+        found += [*own.steps.values(), one.step]
     return found
