@@ -24,7 +24,8 @@ import numpy as np
 from pool_worlds import PLANTED, Floats, Text, World
 from scipy.special import betaincinv
 
-from oversight.metrics.intervals import Moments, Sample, moments_from_covariance, squared_widths
+from oversight.metrics.alike import extras, pairs_of, three_roles
+from oversight.metrics.intervals import Moments, Sample, moments_from_covariance, squared_widths, t_quantile
 from oversight.metrics.pgr import CONTRASTS, fieller
 from oversight.metrics.pool import POOL_CORRELATION, Scope
 
@@ -33,7 +34,7 @@ NUMBERS = {"weak": (1, 0, 0), "student": (0, 1, 0), "ceiling": (0, 0, 1), "gain"
 TESTS = (600, 5000)
 PLANTED_POOLS = {300: 500, 1000: 500, 5000: 200}
 """Rows of a pool, and studies simulated."""
-TEXTS = (("anthropic_evals", 400, 200), ("true_statements", 400, 150), ("anthropic_evals", 1500, 40))
+TEXTS = (("anthropic_evals", 400, 800), ("true_statements", 400, 150), ("anthropic_evals", 1500, 40))
 TEXT_TEST, TEXT_SEEDS = 1818, (3, 5, 10)
 APART = (("blurred", 300, 300), ("hard labels", 1000, 300))
 BAR, MISSED, LIKELY, LIMIT = 0.93, 0.05, 0.5, 0.99
@@ -46,6 +47,7 @@ class Studies:
         self.world, self.pool, self.seeds = world, pool, seeds
         self.p: dict[int, list[Floats]] = {t: [] for t in tests}
         self.covariance: dict[int, list[Floats]] = {t: [] for t in tests}
+        self.few: dict[tuple[int, int], list[Floats]] = {(t, s): [] for t in tests for s in SEEDS if s <= seeds}
         expected: list[Floats] = []
         for i in range(n):
             rng = np.random.default_rng([seed, pool, i])
@@ -58,15 +60,27 @@ class Studies:
                 gram = (sums.T @ sums).astype(np.float64) / t**2 - np.outer(mean, mean) / len(sums)
                 self.p[t].append(mean.reshape(seeds, 3))
                 self.covariance[t].append(gram.reshape(seeds, 3, seeds, 3))
+                self.note_few(t, sums.T.reshape(seeds, 3, -1) / t)
         self.expected = np.array(expected)
+
+    def note_few(self, t: int, sums: Floats) -> None:
+        """What few discordant groups add to squared half widths, by pair of roles, of group sums (s, 3, G) over t."""
+        g = sums.shape[2]
+        for s in (s for s in SEEDS if s <= self.seeds):
+            q = t_quantile(g - 1)
+            pairs = pairs_of(sums[:s].mean(axis=0, dtype=np.float64), unit=1.0, n_effective=g)
+            self.few[t, s].append(q**2 * extras(pairs, q))
 
     def moments(self, t: int, s: int) -> Moments:
         """Of the first s seeds on the first t test rows, (studies,)."""
         covariance = np.array(self.covariance[t])[:, :s, :, :s]
         return moments_from_covariance(np.array(self.p[t])[:, :s], covariance, Sample(t, t // self.world.size, s))
 
-    def correlations(self, t: int) -> dict[str, float]:
-        """Of two seeds' expected scores through their pool, by number; what test rows share is taken out for text."""
+    def correlations(self, t: int) -> dict[str, float | None]:
+        """Of two seeds' expected scores through their pool, by number; what test rows share is taken out for text.
+
+        None where nothing but the noise of test rows varies.
+        """
         contrasts = np.array(list(NUMBERS.values()), dtype=np.float64)
         scores = self.expected @ contrasts.T
         within = scores.var(axis=1, ddof=1).mean(axis=0)
@@ -75,15 +89,23 @@ class Studies:
             m = self.moments(t, self.seeds)
             between -= np.einsum("ar,brq,aq->ba", contrasts, m.V_rows - m.V_int, contrasts).mean(axis=0)
             within -= self.seeds * np.einsum("ar,brq,aq->ba", contrasts, m.V_int, contrasts).mean(axis=0)
-        found = between / np.maximum(between + within, 1e-12)
-        return {name: round(float(one), 3) for name, one in zip(NUMBERS, found, strict=True)}
+        varies = within > scores.var(axis=1, ddof=1).mean(axis=0) / 2
+        found = between / np.where(varies, between + within, 1.0)
+        return {
+            name: round(float(one), 3) if there else None
+            for name, one, there in zip(NUMBERS, found, varies, strict=True)
+        }
 
 
-def judged(m: Moments, truth: Floats) -> dict[str, Any]:
-    """Coverage of every number's interval over studies (b,), and mean widths."""
+def judged(m: Moments, truth: Floats, few: Floats) -> dict[str, Any]:
+    """Coverage of every number's interval over studies (b,), and mean widths; `few` (b, 3, 3) from `note_few`."""
     widths = squared_widths(m)
     contrasts = np.array(list(NUMBERS.values()), dtype=np.float64)
-    half = np.sqrt(np.maximum(0, np.einsum("ar,bjrq,aq->baj", contrasts, widths, contrasts).max(axis=2)))
+    squared = np.einsum("ar,bjrq,aq->baj", contrasts, widths, contrasts).max(axis=2)
+    squared[:, list(NUMBERS).index("gain")] += few[:, 0, 1]
+    squared[:, list(NUMBERS).index("gap")] += few[:, 0, 2]
+    half = np.sqrt(np.maximum(0, squared))
+    widths = widths + np.array([np.diag(three_roles(one)) for one in few])[:, None]
     hit = (np.abs((m.p - truth) @ contrasts.T) <= half).mean(axis=0)
     pairs = m.p @ CONTRASTS.T
     low, high, defined = fieller(pairs[:, 0], pairs[:, 1], CONTRASTS @ widths @ CONTRASTS.T)
@@ -115,7 +137,7 @@ def records(found: Studies, *, seeds: Sequence[int], shared: bool) -> Iterator[d
             "replicates": len(found.expected),
             "truth": [round(float(x), 4) for x in truth],
             "correlation": found.correlations(t),
-            **{scope: judged(m.covering(scope), truth) for scope in scopes},
+            **{scope: judged(m.covering(scope), truth, np.array(found.few[t, s])) for scope in scopes},
         }
 
 
@@ -176,8 +198,8 @@ def markdown(result: dict[str, Any]) -> Iterator[str]:
     failed = [one for one in cells if one["short"]]
     yield f"# Coverage of the recipe on new pools, nominal 95 %: {len(failed)} of {len(cells)} cells fall short\n"
     yield f"`{result['command']}`: {result['cpu_seconds']} CPU seconds; rho = {result['rho']}. Standard error of a"
-    yield "coverage of .95: 1.0 points with 500 studies, 1.3 with 300, 1.5 with 200, 1.8 with 150, 3.4 with 40."
-    yield "Old: these-rows. Correlation: of two seeds' expected scores through their pool, measured.\n"
+    yield "coverage of .95: 0.8 points with 800 studies, 1.0 with 500, 1.3 with 300, 1.5 with 200, 1.8 with 150, 3.4"
+    yield "with 40. Old: these-rows. Correlation: of two seeds' expected scores through their pool, measured.\n"
     for title, some in (("Below the bar", failed), ("All others", [one for one in cells if not one["short"]])):
         yield f"\n## {title}\n"
         yield from table(some) if some else ("None.",)
@@ -204,7 +226,7 @@ def row(one: dict[str, Any]) -> str:
     pgr = " / ".join("-" if x is None else f"{x:.3f}" for x in (a["coverage_given_defined"] for a in (old, new)))
     parts = [
         *(str(one[name]) for name in ("world", "pool", "n_test", "seeds", "replicates")),
-        " ".join(f"{x:.2f}" for x in one["correlation"].values()),
+        " ".join("-" if x is None else f"{x:.2f}" for x in one["correlation"].values()),
         *both,
         f"{old['p_defined']:.2f} / {new['p_defined']:.2f}",
         pgr,

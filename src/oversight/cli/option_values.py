@@ -104,7 +104,7 @@ def settings(texts: list[str], *, weak_lr: str | None, strong_lr: str | None) ->
     return found
 
 
-def directory(store: str | None) -> DirectoryStore:
+def directory(store: str | None, *, flag: str = "--store") -> DirectoryStore:
     """A store that is there.
 
     Raises:
@@ -115,5 +115,5 @@ def directory(store: str | None) -> DirectoryStore:
 
     path = store_path(store)
     if not path.is_dir():
-        raise InputError(f"--store {path}: found no such directory, expected one that holds results")
+        raise InputError(f"{flag} {path}: found no such directory, expected one that holds results")
     return DirectoryStore(path)

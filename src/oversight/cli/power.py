@@ -97,7 +97,7 @@ def power(
     else:
         _refuse("--from, which knows it,", {"--group-size": group_size, "--group-share": group_share})
         filters = {"task": task, "method": method, "weak": [weak] if weak else None, "strong": strong, "test": test}
-        store = values.directory(from_)
+        store = values.directory(from_, flag="--from")
         planned = _from_pilot(store, _pilot(store, names or [], filters), gap, n_test, seeds, pgr, seed_sd, scope)
     if as_json:
         return printing.print_json(planned.as_json())
@@ -123,7 +123,8 @@ def _pilot(store: DirectoryStore, names: list[str], filters: dict[str, list[str]
     result, n_unfinished, faults = result_of(store, filtered(asked_for(store, names), filters))
     if len(result.studies) != 1:
         named = [
-            f"{one.keys['score'][0][:12]} ({one.task}, {pair(one)}, {one.method}, {one.test})" for one in result.studies
+            f"{one.keys['score'][0][:12]} ({one.task}, {pair(one)}, {one.method}, {one.test}, {one.scope})"
+            for one in result.studies
         ]
         there = f": {'; '.join(named[:8])}{' ...' if len(named) > 8 else ''}" if named else ""
         missing = f", {n_unfinished + len(faults)} not finished or damaged" if n_unfinished or faults else ""
@@ -174,8 +175,8 @@ def _by_assumption(
     **options: Any,
 ) -> Planned:
     from oversight.metrics.checks import check_range
-    from oversight.metrics.power import usual_weak
-    from oversight.metrics.variability import GROUP_SHARE, SEED_SD, assumed
+    from oversight.metrics.power import by_assumption
+    from oversight.metrics.variability import GROUP_SHARE, SEED_SD
 
     if gap is None or n_test is None:
         raise InputError("power: found no --from, expected --gap and --n-test, or a pilot by --from STORE")
@@ -185,21 +186,14 @@ def _by_assumption(
     size, share, sd = given.get("group_size", 1), given.get("group_share", GROUP_SHARE), given.get("seed_sd", SEED_SD)
     check_range("--group-size", size, 1, n_test / 2)
     try:
-        score = usual_weak(gap) if weak is None else float(weak)
+        score = None if weak is None else float(weak)
     except ValueError:
         raise InputError(f"--weak: found '{weak}' without --from, expected an accuracy in (0, 1)") from None
     recovered = USUAL_PGR if pgr is None else pgr
-    how = assumed(
-        weak=score,
-        student=score + recovered * gap,
-        ceiling=score + gap,
-        group_size=size,
-        group_share=share,
-        seed_sd=sd,
-    )
+    how = by_assumption(gap=gap, pgr=recovered, weak=score, group_size=size, group_share=share, seed_sd=sd)
     what = f"{size} rows per group that share {share:g} of what varies" if size > 1 else "rows by themselves"
     basis = (
-        f"by assumption, as no pilot was given: supervisor {score:g}, seed sd {sd:g}, {what}, errors of the three "
+        f"by assumption, as no pilot was given: supervisor {how.p[0]:g}, seed sd {sd:g}, {what}, errors of the three "
         "roles correlated as in the coverage benchmark; a pilot (--from STORE) knows better"
     )
     return _planned(

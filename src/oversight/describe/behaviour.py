@@ -162,9 +162,6 @@ def _held(walk: Describing, thing: Any, depth: int = 0) -> Any:
         return [kind.__qualname__, {name: _held(walk, one, depth + 1) for name, one in sorted(state.items())}]
 
 
-# What code names
-
-
 def _named(walk: Describing, function: types.FunctionType, code: Code) -> dict[str, Any]:
     """Everything that a function's code looks up outside of itself, by the name by which it does."""
     if code.changes:
@@ -269,9 +266,6 @@ def _module(walk: Describing, module: types.ModuleType) -> Any:
     with walk.by(module.__name__):
         every = {name: one for name, one in sorted(vars(module).items()) if not name.startswith("__")}
         return {"module": {name: walk.of(one, named=True) for name, one in every.items()}}
-
-
-# Classes
 
 
 def class_description(walk: Describing, kind: type, *, frozen: bool = False) -> dict[str, Any]:

@@ -74,6 +74,3 @@ def inner_functions(thing: Any) -> dict[str, Any]:
     if wrapped is not None and type(thing).__module__ == "functools":
         return {"function": wrapped}
     return {}
-
-
-# Functions

@@ -80,8 +80,22 @@ def power(
     check_range("gap", gap, 1e-6, 0.499999)
     check_range("n_test", n_test, 2, 10**9)
     check_range("group_size", group_size, 1, n_test / 2)
-    found = usual_weak(gap) if weak is None else weak
-    how = assumed(
+    how = by_assumption(gap=gap, pgr=pgr, weak=weak, group_size=group_size, group_share=group_share, seed_sd=seed_sd)
+    return expected(how, gap=gap, pgr=pgr, n_test=n_test, seeds=seeds, scope=scope)
+
+
+def by_assumption(
+    *,
+    gap: float,
+    pgr: float,
+    weak: float | None = None,
+    group_size: int = 1,
+    group_share: float = GROUP_SHARE,
+    seed_sd: float = SEED_SD,
+) -> Variability:
+    """What accuracies with this gap vary by, by assumption; arguments as for `power`."""
+    found = min(0.70, 0.75 - gap / 2) if weak is None else weak
+    return assumed(
         weak=found,
         student=found + pgr * gap,
         ceiling=found + gap,
@@ -89,12 +103,6 @@ def power(
         group_share=group_share,
         seed_sd=seed_sd,
     )
-    return expected(how, gap=gap, pgr=pgr, n_test=n_test, seeds=seeds, scope=scope)
-
-
-def usual_weak(gap: float) -> float:
-    """A supervisor's accuracy where nothing is known of it: .70 for gaps up to .1, else .75 - gap / 2."""
-    return min(0.70, 0.75 - gap / 2)
 
 
 def expected(
@@ -119,10 +127,8 @@ def expected(
         InputError: an argument outside its range.
     """
     noise, widths, n_groups = _simulated(how, n_test=n_test, seeds=seeds, scope=scope)
-    gap_half = np.sqrt(widths[..., 1, 1].max(axis=-1))
-    low, middle, high = (float(one) for one in np.quantile(2 * gap_half, [0.1, 0.5, 0.9]))
-    needed = float(np.quantile(gap_half - noise[:, 1], CHANCE))
-    told = {"gap_width": middle, "gap_width_low": low, "gap_width_high": high, "smallest_gap": needed}
+    low, middle, high = (float(one) for one in np.quantile(2 * _gap_half(widths), [0.1, 0.5, 0.9]))
+    told = {"gap_width": middle, "gap_width_low": low, "gap_width_high": high, "smallest_gap": _shown(noise, widths)}
     if n_groups < MIN_GROUPS:
         return Power(p_defined=0.0, pgr_width=math.nan, n_groups=n_groups, reason=FEW_GROUPS, **told)
     roots = fieller(pgr * gap + noise[:, 0], gap + noise[:, 1], widths)
@@ -144,7 +150,17 @@ def seeds_needed(how: Variability, *, gap: float, n_test: int, scope: Scope = "t
 def expected_gap(how: Variability, *, n_test: int, seeds: int, scope: Scope = "these-rows") -> float:
     """The true gap that is shown with probability 0.8."""
     noise, widths, _ = _simulated(how, n_test=n_test, seeds=seeds, scope=scope)
-    return float(np.quantile(np.sqrt(widths[..., 1, 1].max(axis=-1)) - noise[:, 1], CHANCE))
+    return _shown(noise, widths)
+
+
+def _gap_half(widths: Floats) -> Floats:
+    """(b,) half widths of the gap's interval."""
+    return np.sqrt(widths[..., 1, 1].max(axis=-1))
+
+
+def _shown(noise: Floats, widths: Floats) -> float:
+    """The true gap whose interval lies above 0 with probability CHANCE."""
+    return float(np.quantile(_gap_half(widths) - noise[:, 1], CHANCE))
 
 
 def _fewest(first: int, last: int, enough: Callable[[int], bool]) -> int | None:

@@ -42,8 +42,8 @@ def replicates(
     Raises:
         InputError: ece, which resamples bias: their noise is added to that of the rows.
     """
-    if metric.name == "ece":
-        raise InputError("metric: found ece, expected one that can be resampled; see `calibration_error`")
+    if not metric.resampled:
+        raise InputError(f"metric: found {metric.name}, expected one that can be resampled; see `calibration_error`")
     stacked = check_seeds("probs", probs)
     check_range("n_resamples", n_resamples, 1, float("inf"))
     index, n_groups = group_index(groups, stacked.shape[1])

@@ -36,6 +36,8 @@ class Metric:
         linear: the value is the mean of `row_scores`, so closed-form intervals apply.
         row_scores: (probs, labels) -> (n,) values, one per row, whose mean is the score; None where there are none.
         limits: the lowest and the highest value possible.
+        resampled: where there are no rows' values, whether the group bootstrap gives intervals; else it has its own
+            (`metrics.calibration_interval`), as resampling adds to its bias.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Metric:
     linear: bool
     row_scores: RowScores | None
     limits: Limits = SHARE
+    resampled: bool = True
 
 
 def accuracy(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -165,6 +168,6 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="brier", function=brier, higher_is_better=False, linear=True, row_scores=_brier_rows, limits=(0.0, 2.0)
         ),
-        Metric(name="ece", function=ece, higher_is_better=False, linear=False, row_scores=None),
+        Metric(name="ece", function=ece, higher_is_better=False, linear=False, row_scores=None, resampled=False),
     )
 }

@@ -21,7 +21,7 @@ class Planned:
     Attributes:
         basis: what it rests on, in words.
         metric: of the gap.
-        gap, n_test, seeds, group_size: what was asked: a true gap, test rows, seeds, mean rows per group.
+        gap, n_test, seeds: what was asked: a true gap, test rows, seeds.
         power: what a study of that size gives.
         rows_by_seeds: test rows that show the gap in 8 of 10 studies, by number of seeds; None = no number is enough.
         seeds_needed: seeds that do so with `n_test` rows; None = up to 100 are not enough.

@@ -247,7 +247,7 @@ def _recovered(predicted: Predicted, metric: Metric, scope: Scope) -> Recovered:
             limits=limits,
             scope=scope,
         )
-    if metric.name == "ece":
+    if not metric.resampled:
         return calibration_recovered(roles, predicted.truth, predicted.groups, scope=scope)
     draws = np.stack([_replicates(metric, probs, predicted) for probs in roles])
     values = np.stack([values_per_seed(metric, probs, predicted.truth) for probs in roles])
@@ -277,7 +277,7 @@ def _role_score(predicted: Predicted, role: str, metric: Metric, scope: Scope) -
         return linear_interval(
             moments(scores[:, None, :], predicted.groups).covering(scope), [1.0], limits=metric.limits
         )
-    if metric.name == "ece":
+    if not metric.resampled:
         return calibration_error(probs, predicted.truth, predicted.groups, scope=scope)
     values = values_per_seed(metric, probs, predicted.truth)
     spread = with_seed_part(_replicates(metric, probs, predicted), values, seed=RESAMPLING_SEED, sample=sample)

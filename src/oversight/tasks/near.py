@@ -57,9 +57,10 @@ def similar_pairs(texts: Texts, *, at: float) -> Edges:
 
     Candidates agree in a band of MinHashes (Broder 1997; bands: Leskovec, Rajaraman and Ullman, Mining of Massive
     Datasets, section 3.4); the similarity of each is then counted exactly, so no pair is named wrongly. A pair of
-    similarity s is overlooked with probability (1 - s^4)^24: .0014 at .7. Where more than 40 rows agree in a band, each
-    is compared with the 12 that follow when they are sorted by further MinHashes, so that what resembles it most stands
-    near. What is found depends on the texts alone, not on the order of the rows. The last searches are remembered.
+    similarity s is overlooked with probability (1 - s^4)^24: .0014 at .7. Of the rows that agree in a band each is
+    compared with the 8 to 50 (fewer where there are more rows) that follow when they are sorted by further MinHashes,
+    so that what resembles it most stands near. What is found depends on the texts alone, not on the order of the
+    rows. The last searches are remembered.
 
     Args:
         texts: n rows, no two alike, each of one text, or of two whose 3-grams count together; normalised.
