@@ -69,7 +69,7 @@ def test_a_pilot_of_one_seed_says_nothing_of_seeds(oversight: Callable[..., Any]
         (("--gap", "0.1", "--n-test", "500", "--weak", "bow"), "--weak: found 'bow' without --from, expected an accur"),
         (("--gap", "0.7", "--n-test", "500"), "--gap: found 0.7"),
         (("--gap", "0.1", "--n-test", "500", "--group-share", "2"), "group_share: found 2"),
-        (("--from", "nowhere"), "--store nowhere: found no such directory"),
+        (("--from", "nowhere"), "--from nowhere: found no such directory"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(

@@ -29,6 +29,7 @@ from oversight.metrics.contrasts import (
     wilcoxon_holm,
 )
 from oversight.metrics.intervals import ONE_GROUP, satterthwaite
+from oversight.metrics.limits import SHARE, UNBOUNDED, Limits, of_contrast
 from oversight.metrics.pgr import FEW_GROUPS, MIXED_SEEDS, NOT_ABOVE, WITHIN_NOISE
 
 Floats = npt.NDArray[np.float64]
@@ -96,6 +97,31 @@ def test_one_task_is_the_linear_interval(seeds: int, size: int) -> None:
     found, expected = difference(combine([m], ["a"]), a), linear_interval(m, a)
     assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
     assert (found.n, found.n_groups, found.n_seeds, found.covers) == (240, 240 // size, seeds, expected.covers)
+
+
+def test_differences_are_cut_off_at_what_is_possible_and_nothing_else_changes() -> None:
+    """Two seeds of which one fails: t(1) alone would allow a gain of several points per row."""
+    rng = np.random.default_rng(0)
+    right = rng.random((2, 2, 300)) < np.array([[0.6, 0.55], [0.6, 0.95]])[:, :, None]
+    m, a = moments(right.astype(np.float64), np.arange(300)), (-1.0, 1.0)
+    free, cut = (difference(combine([m], ["a"], limits=limits), a) for limits in (UNBOUNDED, SHARE))
+    assert free.low < -1 and free.high > 1 and (cut.low, cut.high) == (-1, 1) and cut.value == free.value
+    tight = moments(right[:1].astype(np.float64), np.arange(300))
+    assert difference(combine([tight], ["a"], limits=SHARE), a) == difference(combine([tight], ["a"]), a)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "limits", "expected"),
+    [
+        ((1, -1, 0), (0, 1), (-1, 1)),
+        ((1, -1, 0), (-math.inf, 0), (-math.inf, math.inf)),
+        ((1, 0, 0), (-2, 0), (-2, 0)),
+        ((1, -0.5, -0.5), (-2, 0), (-2, 2)),
+        ((0.5, 0.5, -1), UNBOUNDED, UNBOUNDED),
+    ],
+)
+def test_what_a_contrast_can_reach(contrast: tuple[float, ...], limits: Limits, expected: Limits) -> None:
+    assert of_contrast(np.array(contrast), limits) == expected
 
 
 @pytest.mark.parametrize("n_tasks", [2, 5])

@@ -16,6 +16,7 @@ from oversight.methods.method import WeakData, WithLoss
 from oversight.methods.mixing import FEWEST, Lesson, Pooled, Weighted, check_mix
 from oversight.metrics.contrasts import combine, difference
 from oversight.metrics.intervals import moments
+from oversight.metrics.pool import THESE_ROWS
 from oversight.models.student import Validation
 from oversight.reports.budget import BudgetCurve, Prices
 from oversight.runs.store import MemoryStore, Store
@@ -83,6 +84,12 @@ def weak_world(make_task: Callable[..., Task], reader: Callable[[int], Any]) -> 
 @pytest.fixture(scope="module")
 def weak_curve(weak_world: Setup) -> BudgetCurve:
     return curve_of(weak_world, true=(0, 16, 64, 256, None), weak=(0, 100, None), mixing=Mixing())
+
+
+@pytest.fixture(scope="module")
+def these_rows_curve(weak_world: Setup) -> BudgetCurve:
+    these = replace(weak_world, covers=THESE_ROWS)
+    return curve_of(these, true=(0, 256, None), weak=(0, None), mixing=Mixing())
 
 
 # What is bought
@@ -370,7 +377,7 @@ def test_costs_are_those_of_the_labels(weak_curve: BudgetCurve) -> None:
     assert supervisor.cost == pytest.approx(10 * supervisor.n) and validation.cost == validation.n
 
 
-def test_true_labels_help_where_they_must(weak_curve: BudgetCurve) -> None:
+def test_true_labels_help_where_they_must(weak_curve: BudgetCurve, these_rows_curve: BudgetCurve) -> None:
     """The supervisor knows one number of eight: with more truth the student gets better, shown by the interval."""
     names = ["all weak", *(f"{n} true + all weak, weighted" for n in (16, 64, 256)), "all true"]
     values = [weak_curve.cell(name).student.value for name in names]
@@ -378,6 +385,8 @@ def test_true_labels_help_where_they_must(weak_curve: BudgetCurve) -> None:
     for name in names[3:]:
         over = weak_curve.cell(name).over_weak
         assert over is not None and over.low > 0
+        over = these_rows_curve.cell(name).over_weak
+        assert over is not None and over.low > 0.03
     assert weak_curve.cell("all weak").pgr.high < 0.4 < weak_curve.cell("256 true + all weak, weighted").pgr.low
     assert weak_curve.shown_frontier[-1].n_true > 0
 

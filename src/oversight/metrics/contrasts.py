@@ -28,6 +28,7 @@ from oversight.metrics.intervals import (
     satterthwaite,
     squared_widths,
 )
+from oversight.metrics.limits import UNBOUNDED, Limits, clipped, of_contrast
 from oversight.metrics.pgr import CONTRASTS, GAP, MIXED_SEEDS, NOT_ABOVE, fieller_estimate, one_scope, pgr, widened
 
 FEWEST_FAMILIES = 10
@@ -47,6 +48,7 @@ class Combined:
         row_df: (F,) its degrees of freedom, groups - 1 where they are even; the least of the family's tasks.
         seed_variance: (F, r, r) the part of `total.V_seed` that each family adds.
         seed_df: (F,) its degrees of freedom, seeds - 1; the least of the family's tasks.
+        limits: the lowest and the highest score that a role can have.
         reason: why there is no interval at all: MIXED_SEEDS, or too few groups; None where there is.
     """
 
@@ -55,6 +57,7 @@ class Combined:
     row_df: Floats
     seed_variance: Floats
     seed_df: Floats
+    limits: Limits
     reason: str | None
 
     @property
@@ -63,7 +66,7 @@ class Combined:
         return len(self.total.p)
 
 
-def combine(tasks: Sequence[Moments], families: Sequence[str]) -> Combined:
+def combine(tasks: Sequence[Moments], families: Sequence[str], *, limits: Limits = UNBOUNDED) -> Combined:
     """Mean over families of the mean over their tasks: weight w_k = 1 / (F q), q the tasks of k's family.
 
     Variances: sum_k w_k^2 q V_k. Families are independent of each other; within one nothing is assumed. The effective
@@ -72,6 +75,7 @@ def combine(tasks: Sequence[Moments], families: Sequence[str]) -> Combined:
     Args:
         tasks: `moments` of each task for the same r roles.
         families: the family of each.
+        limits: the lowest and the highest score that a role can have; differences are cut off at what follows.
 
     Raises:
         InputError: no task, another number of roles or families, or tasks that speak of new rows beside others.
@@ -113,6 +117,7 @@ def combine(tasks: Sequence[Moments], families: Sequence[str]) -> Combined:
         row_df=least([m.sample.row_df for m in tasks]),
         seed_variance=parts["V_seed"],
         seed_df=least(seeds) - 1,
+        limits=limits,
         reason=MIXED_SEEDS if min(seeds) == 1 < max(seeds) else few,
     )
 
@@ -145,7 +150,7 @@ def difference(
         return m.sample.estimate(value, math.nan, math.nan, combined.reason)
     widths, q = _widths(combined, [a], upper=1 - (1 - level) / (2 * n_comparisons))
     half = math.sqrt(max(0.0, float((a @ widths @ a).max()) + q**2 * extra(m.pairs, a, q)))
-    return m.sample.estimate(value, value - half, value + half)
+    return m.sample.estimate(value, *clipped(value - half, value + half, of_contrast(a, combined.limits)))
 
 
 def _widths(combined: Combined, contrasts: Sequence[Floats], *, upper: float) -> tuple[Floats, float]:

@@ -21,6 +21,14 @@ def between(limits: Limits) -> Limits:
     return -width, width
 
 
+def of_contrast(contrast: Floats, limits: Limits) -> Limits:
+    """Of sum_r a_r p_r, where every p_r is such a score."""
+    low, high = limits
+    up, down = (float(sum(abs(a) for a in contrast if a * sign > 0)) for sign in (1, -1))
+    ends = [w * end if w else 0.0 for w, end in ((up, low), (down, high), (up, high), (down, low))]
+    return ends[0] - ends[1], ends[2] - ends[3]
+
+
 def clipped(low: float, high: float, limits: Limits) -> tuple[float, float]:
     """The part of an interval that is possible: the true value lies within the limits, so that no coverage is lost."""
     return max(low, limits[0]), min(high, limits[1])

@@ -48,6 +48,12 @@ class Metric:
     limits: Limits = SHARE
     resampled: bool = True
 
+    @property
+    def oriented_limits(self) -> Limits:
+        """The limits of `oriented` values."""
+        low, high = self.limits
+        return (low, high) if self.higher_is_better else (-high, -low)
+
 
 def accuracy(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Share of rows whose chosen class is the true one, in [0, 1]; of m classes that tie each is chosen to 1/m."""

@@ -117,7 +117,11 @@ def _scores(swept: Swept, store: Store, finished: Sequence[bool], mixes: Sequenc
     return Scores(
         mixes=tuple(mix for mix, there in zip(mixes, finished, strict=True) if there),
         studies=with_suspicions(studies),
-        combined=combine([moments(np.stack(right, axis=1), index).covering(studies[0].scope)], [studies[0].task]),
+        combined=combine(
+            [moments(np.stack(right, axis=1), index).covering(studies[0].scope)],
+            [studies[0].task],
+            limits=METRICS[studies[0].metric].oriented_limits,
+        ),
     )
 
 

@@ -84,7 +84,7 @@ def leaderboard(
         }
     )
     families = {called[task]: family for task, family in families.items()}
-    total = combine([board.moments(ranked) for board in boards.values()], list(families.values()))
+    total = _combined(boards, [board.moments(ranked) for board in boards.values()], families)
     settings = {shown[name]: one for name, one in tuning.settings.items()}
     standings, why_no_p = _standings(ranked, boards, total, families)
     by_hand = {shown[name] for name in tuning.by_hand}
@@ -294,7 +294,13 @@ def _gain_at(
     if not all(place in board.places[name] for board in boards.values()):
         return None
     pairs = [board.moments_of([board.places[name][place], board.scores[reference]]) for board in boards.values()]
-    return difference(combine(pairs, [families[task] for task in boards]), (1, -1))
+    return difference(_combined(boards, pairs, families), (1, -1))
+
+
+def _combined(boards: Mapping[str, _Board], tasks: Sequence[Moments], families: Mapping[str, str]) -> Combined:
+    """Every board's moments, in the order of the boards, as those of one task."""
+    metric = METRICS[next(iter(next(iter(boards.values())).studies.values())).metric]
+    return combine(tasks, [families[task] for task in boards], limits=metric.oriented_limits)
 
 
 def _family_gain(
@@ -356,7 +362,7 @@ def _baseline_line(name: str, boards: Mapping[str, _Board], families: Mapping[st
             scores[task] = linear_interval(own, (1, 0), limits=metric.limits)
     gain = None
     if len(pairs) == len(boards):
-        gain = difference(combine(pairs, [families[task] for task in boards]), (1, -1))
+        gain = difference(_combined(boards, pairs, families), (1, -1))
     missing = {task: board.missing[name] for task, board in boards.items() if name in board.missing}
     return BaselineLine(name=name, about=ABOUT[name], scores=scores, missing=missing, gain=gain)
 

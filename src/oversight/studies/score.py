@@ -239,7 +239,7 @@ def _above_ceiling(predicted: Predicted) -> list[str]:
 
 def _recovered(predicted: Predicted, metric: Metric, scope: Scope) -> Recovered:
     roles = list(predicted.probs.values())
-    limits = metric.limits if metric.higher_is_better else (-metric.limits[1], -metric.limits[0])
+    limits = metric.oriented_limits
     if metric.linear:
         return recovered(
             np.stack([_row_scores(metric, probs, predicted.truth) for probs in roles], axis=1),

@@ -12,6 +12,7 @@ import numpy as np
 
 from oversight.metrics.contrasts import combine, difference
 from oversight.metrics.intervals import Estimate, linear_interval, moments
+from oversight.metrics.limits import SHARE
 from oversight.metrics.pool import Scope
 from oversight.models.student import Student
 from oversight.models.told import Told, alike
@@ -285,7 +286,7 @@ def _span(seen: _Seen, every: Mapping[str, _Behind]) -> Claim:
     """The best student minus the worst one, in an interval that holds for all pairs together."""
     names, first = list(every), every[WEAK]
     scores = np.stack([one.right("student") for one in every.values()], axis=1)
-    total = combine([moments(scores, first.groups).covering(first.scope)], ["errors"])
+    total = combine([moments(scores, first.groups).covering(first.scope)], ["errors"], limits=SHARE)
     means = scores.mean(axis=(0, 2))
     best, worst = int(means.argmax()), int(means.argmin())
     contrast = np.zeros(len(names))
