@@ -288,7 +288,8 @@ def test_misfit_is_never_negative_zero_only_for_equals_and_blind_to_row_order(se
         p[:, ::3] = np.eye(k)[rng.integers(0, k, (2, 10))]
     order, groups = rng.permutation(30), rng.permutation(np.r_[np.arange(15), np.arange(15)])
     for rows in (squared_rows, kl_rows):
-        assert (rows(p, q) >= 0).all() and (rows(p, p) == 0).all()
+        # Allows for the rounding of k terms and of the sums of both rows: of nearly equal ones less than 0 may be left.
+        assert (rows(p, q) >= -4 * k * np.finfo(float).eps).all() and (rows(p, p) == 0).all()
         assert (rows(p, q)[np.abs(p - q).max(axis=-1) > 1e-6] > 0).all()
     for misfit in (squared_misfit, kl_misfit):
         one, other = misfit(p, q, groups), misfit(p[:, order], q[:, order], groups[order])

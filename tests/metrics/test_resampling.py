@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -133,7 +134,10 @@ def test_one_role_interval_is_that_of_the_study() -> None:
         draws, np.stack([values_per_seed(metric, p, labels) for p in probs]), groups, seed=9
     )
     alone = bootstrap_interval(metric, probs[1], labels, groups, n_resamples=200, seed=9)
-    assert alone == found.student
+    # Differs by rounding: the seed part is a product of one row alone, of three in the study.
+    ends = (found.student.value, found.student.low, found.student.high)
+    assert (alone.value, alone.low, alone.high) == pytest.approx(ends, rel=1e-12)
+    assert replace(alone, value=0.0, low=0.0, high=0.0) == replace(found.student, value=0.0, low=0.0, high=0.0)
     assert found.pgr.defined and found.pgr.low < found.pgr.value < found.pgr.high
     assert found.moments is None
 

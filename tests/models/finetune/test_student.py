@@ -204,7 +204,8 @@ def test_a_run_that_came_to_rest_is_not_undertrained(backbone: Backbone, data: D
 
 def test_what_is_kept_agrees_as_often_as_it_says(backbone: Backbone, data: Data) -> None:
     fitted = data.fit(backbone, replace(QUICK, epochs=6, evaluations=6))
-    assert fitted.choices["agreement"] == agreement(fitted, data.validation)
+    # Allows for what is kept, nine decimals.
+    assert fitted.choices["agreement"] == pytest.approx(agreement(fitted, data.validation), rel=0, abs=1e-9)
 
 
 def test_choices_go_by_the_labels_handed_over(backbone: Backbone, data: Data) -> None:
