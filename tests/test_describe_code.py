@@ -7,11 +7,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from oversight.describe import describe
 from oversight.errors import InputError
+from oversight.methods.method import WithLoss
 from oversight.resolve.methods import load_method
 
 Files = Mapping[str, str]
@@ -20,9 +22,12 @@ Fresh = Callable[..., str]
 PLAIN = "def loss(logits, targets, *, progress):\n    return {} * logits.mean()\n"
 
 
-@pytest.fixture
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fresh]:
-    """The description of `own.py:loss`, as a new process would give it."""
+@pytest.fixture(params=["named as a file", "imported"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fresh]:
+    """The description of `own.py:loss`, as a new process would give it.
+
+    Both ways, since a file's own name as a module changed with any edit of it, which hid what was missed.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -38,7 +43,12 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fresh]:
         for place, text in files.items():
             (tmp_path / place).parent.mkdir(exist_ok=True)
             (tmp_path / place).write_text(text)
-        return json.dumps(describe(load_method(f"own.py:{name}")[1]), sort_keys=True, allow_nan=False)
+        if request.param == "imported":
+            own: Any = getattr(importlib.import_module("own"), name)
+            method = WithLoss(own) if name == "loss" else own()
+        else:
+            _, method = load_method(f"own.py:{name}")
+        return json.dumps(describe(method), sort_keys=True, allow_nan=False)
 
     yield describing
     forget()
