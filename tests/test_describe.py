@@ -161,6 +161,26 @@ def test_a_function_without_source_is_known_again_in_another_process() -> None:
     assert runs[0].stdout == runs[1].stdout != ""
 
 
+NOTEBOOK = """
+import json
+from oversight.describe import describe
+SCALE = {scale}
+def helper(x): return {factor} * x
+def loss(logits, targets, *, progress): return SCALE * helper(logits)
+print(json.dumps(describe(loss), sort_keys=True))
+"""
+
+
+def test_a_helper_or_a_constant_that_was_typed_again_changes_the_description() -> None:
+    """As in a notebook: there is no file, and what a function names stands in `__main__`."""
+    typed = [{"scale": 2, "factor": 2}, {"scale": 2, "factor": 3}, {"scale": 3, "factor": 2}, {"scale": 2, "factor": 2}]
+    found = [
+        subprocess.run([sys.executable, "-c", NOTEBOOK.format(**one)], capture_output=True, text=True, check=True)
+        for one in typed
+    ]
+    assert found[0].stdout == found[3].stdout and len({one.stdout for one in found}) == 3
+
+
 CLASSES = """
 from dataclasses import dataclass
 class Base:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from oversight.describe import describe
 from oversight.errors import InputError
+from oversight.methods.method import WithLoss
 from oversight.resolve.methods import load_method
 
 Files = Mapping[str, str]
@@ -20,9 +25,12 @@ Fresh = Callable[..., str]
 PLAIN = "def loss(logits, targets, *, progress):\n    return {} * logits.mean()\n"
 
 
-@pytest.fixture
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fresh]:
-    """The description of `own.py:loss`, as a new process would give it."""
+@pytest.fixture(params=["named as a file", "imported"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fresh]:
+    """The description of `own.py:loss`, as a new process would give it.
+
+    Both ways, since a file's own name as a module changed with any edit of it, which hid what was missed.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -38,7 +46,12 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fresh]:
         for place, text in files.items():
             (tmp_path / place).parent.mkdir(exist_ok=True)
             (tmp_path / place).write_text(text)
-        return json.dumps(describe(load_method(f"own.py:{name}")[1]), sort_keys=True, allow_nan=False)
+        if request.param == "imported":
+            own: Any = getattr(importlib.import_module("own"), name)
+            method = WithLoss(own) if name == "loss" else own()
+        else:
+            _, method = load_method(f"own.py:{name}")
+        return json.dumps(describe(method), sort_keys=True, allow_nan=False)
 
     yield describing
     forget()
@@ -443,3 +456,38 @@ def test_an_object_that_says_what_it_read_is_taken_at_its_word(fresh: Fresh, mon
         monkeypatch.setenv("SCALE", scale)
         found.append(fresh({"own.py": text}, "Own"))
     assert found[0] == found[2] and len({found[0], found[1], found[3]}) == 3
+
+
+DESCRIBED = "import json, own; from oversight.describe import describe; print(json.dumps(describe(own.loss)))"
+
+
+@pytest.fixture
+def packaged(tmp_path: Path) -> Callable[..., str]:
+    """The description of a loss that calls an installed package, in a process of its own."""
+    place = tmp_path / "site-packages"
+    (tmp_path / "own.py").write_text(own("from brought import helper", body="return helper(logits)"))
+
+    def describing(factor: int, version: str, *, editable: bool = False) -> str:
+        shutil.rmtree(place, ignore_errors=True)
+        about = place / f"brought-{version}.dist-info"
+        about.mkdir(parents=True)
+        (place / "brought").mkdir()
+        (place / "brought" / "__init__.py").write_text(HELPER.format(factor))
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: brought\nVersion: {version}\n")
+        (about / "RECORD").write_text("brought/__init__.py,,\n")
+        if editable:
+            (about / "direct_url.json").write_text('{"url": "file:///x", "dir_info": {"editable": true}}')
+        paths = [str(place), str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        words = [sys.executable, "-c", DESCRIBED]
+        return subprocess.run(words, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    return describing
+
+
+def test_an_installed_package_counts_by_its_version_and_an_editable_one_by_its_code(
+    packaged: Callable[..., str],
+) -> None:
+    assert packaged(2, "1.0") == packaged(3, "1.0") != packaged(2, "1.1")
+    first, edited = (packaged(factor, "1.0", editable=True) for factor in (2, 3))
+    assert first != edited and first == packaged(2, "1.1", editable=True)

@@ -47,7 +47,7 @@ def gains(method: Method, *, wrong: float, things: bool) -> Floats:
 
 
 def test_confidence_gains_where_rows_are_copies_of_a_few_things() -> None:
-    """Its path began at naive, and naive, which agrees more with the supervisor, won."""
+    """By .061 [.027, .096]; .034 [.013, .055] while its path began at naive, which was handed back in part."""
     low, high = mean_interval(gains(WithLoss(Confidence()), wrong=0.4, things=True))
     assert low > 0, (low, high)
 

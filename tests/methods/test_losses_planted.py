@@ -13,11 +13,12 @@ import pytest
 from planted_labellers import misled, outliers, says
 
 from oversight.methods import METHODS
+from oversight.methods.filters import ConfidenceFilter
 from oversight.methods.method import WithLoss
 from oversight.models.solver import Design
 from oversight.models.student import Loss
 from oversight.tasks.task import Floats, Ints, Labels
-from oversight.testing import Labeller, flips, mean_interval
+from oversight.testing import Labeller, flips, mean_interval, planted
 
 LOSSES: dict[str, Loss] = {
     name: one.loss for name, entry in METHODS.items() if isinstance(one := entry.make(), WithLoss) and name != "naive"
@@ -121,3 +122,14 @@ def test_hard_labels_help_where_only_how_sure_the_supervisor_is_misleads(label: 
         found.append(hard - soft)
     low, high = mean_interval(np.array(found))
     assert low > 0 if helps else low <= 0 <= high, (low, high)
+
+
+def test_no_loss_is_handed_back_as_naive() -> None:
+    """Probes as users get them: with naive as a candidate all sixteen students were naive's, to the bit."""
+    small = planted(flips(0.3, confidence=0.8), n=600, d=16, seed=300)
+    naive = small.predict(small.train(WithLoss()))
+    methods = {**{name: WithLoss(loss) for name, loss in LOSSES.items()}, "all rows": ConfidenceFilter(0.0)}
+    found = [
+        name for name, method in methods.items() if np.abs(small.predict(small.train(method)) - naive).max() < 1e-9
+    ]
+    assert found == ["all rows"], "the control is naive on rows that all pass"

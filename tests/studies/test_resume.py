@@ -17,6 +17,7 @@ import pytest
 
 from oversight.methods.losses import Confidence
 from oversight.methods.method import Needs, WeakData, WithLoss
+from oversight.models.lexical import BagOfWords
 from oversight.models.student import Fitted, Student
 from oversight.reports.result import Result
 from oversight.runs.steps import Kind, Progress
@@ -24,7 +25,7 @@ from oversight.runs.store import DirectoryStore, MemoryStore, Store
 from oversight.sealed import ARRAYS
 from oversight.studies.kinds import KINDS
 from oversight.studies.plan import VERSIONS
-from oversight.studies.weak_to_strong import Arm, Setup, count_steps, plan_study, run_study, seeds_of
+from oversight.studies.weak_to_strong import Arm, Setup, count_steps, plan_studies, plan_study, run_study, seeds_of
 from oversight.supervision.supervisor import Flipped, Supervisor, Trained
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Task
@@ -302,6 +303,41 @@ def test_no_key_depends_on_names_and_nothing_kept_on_places(task: Task, reader: 
         run_study(setup_of(replace(task, name=name), Trained(reader(2)), reader(8)), store=store)
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert list(stores[0].keys()) == list(stores[1].keys()) and str(tmp_path).encode() not in kept
+
+
+@pytest.mark.parametrize(
+    ("library", "kinds"),
+    [
+        ("numpy", {"ceiling", "features", "score", "supervise", "teach"}),
+        ("scikit-learn", {"supervise"}),
+        ("torch", {"ceiling", "features", "teach"}),
+        ("transformers", {"features"}),
+        ("pandas", set[str]()),
+    ],
+)
+def test_the_minor_version_of_a_library_is_in_the_key_of_what_it_computes(
+    library: str,
+    kinds: set[str],
+    word_task: Task,
+    save_encoder: Any,
+    probe: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bag of words teaches a probe. A patch is in no key; what reads a step has another key with it."""
+    setup = setup_of(word_task, Trained(BagOfWords()), probe(save_encoder(tmp_path / "net")), seeds=1)
+    keys: dict[str, dict[str, set[str]]] = {}
+    own: dict[str, dict[str, Any]] = {}
+    for found in ("1.2.3", "1.2.9", "1.3.0"):
+        versions = {"numpy": "5.0", "scikit-learn": "5.0", "torch": "5.0", "transformers": "5.0", library: found}
+        monkeypatch.setattr("oversight.versions.version", versions.__getitem__)
+        steps = plan_studies([setup]).graph.steps.values()
+        keys[found] = {kind: {one.key for one in steps if one.kind == kind} for kind in ALL.keys() | {"features"}}
+        own[found] = {one.kind: one.config for one in steps}
+    assert keys["1.2.3"] == keys["1.2.9"]
+    assert {kind for kind, config in own["1.3.0"].items() if config != own["1.2.3"][kind]} == kinds
+    moved = {kind for kind, found in keys["1.3.0"].items() if found != keys["1.2.3"][kind]}
+    assert kinds <= moved and ("score" in moved) == bool(kinds)
 
 
 def test_progress_is_told_as_many_steps_as_are_missing(task: Task, reader: Any, counted: Any) -> None:

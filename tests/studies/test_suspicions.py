@@ -89,6 +89,21 @@ def test_roles_that_name_the_rare_class_as_often_as_it_is_are_not_told() -> None
     assert not one_class(scored({role: sharp(truth, 1.0, rng) for role in ("weak", "student", "ceiling")}, truth))
 
 
+@pytest.mark.parametrize("n_seeds", [1, 2, 4, 5])
+def test_few_seeds_are_warned_of_and_scores_stay_within_zero_and_one(n_seeds: int) -> None:
+    """Two seeds that are far apart printed accuracies of [-.03, 1.37] without a word."""
+    rng = np.random.default_rng(6)
+    truth = rng.integers(0, 2, 500)
+    levels = np.linspace(0.65, 0.73, n_seeds) if n_seeds > 1 else [0.7]
+    probs = np.concatenate([sharp(truth, level, rng, seeds=1) for level in levels])
+    record = scored(dict.fromkeys(("weak", "student", "ceiling"), probs), truth)
+    found = record["scores"]["student"]["accuracy"]
+    assert 0 <= found["low"] < found["value"] < found["high"] <= 1
+    lines = [line for line in record["warnings"] if "ask for 5 seeds or more" in line]
+    assert len(lines) == (n_seeds < 5)
+    assert all(line.startswith("one seed" if n_seeds == 1 else f"{n_seeds} seeds") for line in lines)
+
+
 # Leaks
 
 

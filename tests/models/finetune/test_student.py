@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from oversight import versions
 from oversight.errors import InputError
 from oversight.methods.losses import Confidence
 from oversight.models.backbone import Backbone
@@ -494,6 +495,18 @@ def test_name_and_place_of_a_checkpoint_are_in_no_key(backbone: Backbone, data: 
     shutil.copytree(backbone.checkpoint.path, tmp_path / "copy")
     copy = replace(backbone, checkpoint=from_directory(tmp_path / "copy", name="another"))
     assert key_of(copy, data) == key_of(backbone, data)
+
+
+@pytest.mark.parametrize(("library", "counts"), [("torch", True), ("transformers", True), ("scikit-learn", False)])
+def test_the_minor_version_of_what_trains_it_is_in_its_key(
+    backbone: Backbone, data: Data, monkeypatch: pytest.MonkeyPatch, library: str, counts: bool
+) -> None:
+    known, keys = versions.version, list[str]()
+    for found in ("1.2.3", "1.2.9", "1.3.0"):
+        here = {library: found}
+        monkeypatch.setattr(versions, "version", lambda name, here=here: here.get(name) or known(name))
+        keys.append(key_of(backbone, data))
+    assert keys[0] == keys[1] and (keys[0] != keys[2]) == counts
 
 
 def test_everything_that_decides_a_fit_is_in_its_key(
