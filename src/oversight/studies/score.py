@@ -208,11 +208,16 @@ def _one_class(predicted: Predicted, shares: Floats) -> list[str]:
         if n:
             seeds = f" in {n} of {len(largest)} seeds" if len(largest) > 1 else ""
             lines.append(
-                f"the {WORDS[role]} gives {largest[largest >= often].min():.1%} or more of the test rows one class"
+                f"the {WORDS[role]} gives {_at_least(largest[largest >= often].min())} of the test rows one class"
                 f"{seeds}: it takes the most probable class, however rare another is (the commonest holds "
                 f"{shares.max():.0%}); whether its probabilities rank the rows is told by auroc (--metric auroc)"
             )
     return lines
+
+
+def _at_least(share: float) -> str:
+    """`97.0% or more`, `all`."""
+    return "all" if share == 1 else f"{share:.1%} or more"
 
 
 def _sample(predicted: Predicted, scope: Scope) -> Sample:
