@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,12 @@ class Said:
     def numbers(self) -> Any:
         """`json` of one study as the first run gives it, which finds nothing in the store."""
         return {**self.json, "from_store": None}
+
+
+def pytest_configure() -> None:
+    """A suite that a shell runs in the background inherits an ignored Ctrl-C, and so would every command under test."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import inspect
 import random
 import sys
 import types
+from collections import deque
 from collections.abc import Iterator
 from importlib import util
 from typing import Any, cast
@@ -56,6 +57,11 @@ PASSIVE = frozenset(
 )
 IGNORED = frozenset(["__name__", "__doc__", "__annotations__", "__builtins__"])
 MADE_BY_DATACLASS = "<string>"
+# Methods that change what holds them.
+CHANGES = """
+append appendleft add extend insert update setdefault pop popleft popitem remove discard clear sort reverse rotate
+"""
+CHANGING = frozenset(CHANGES.split())
 DEEPEST = 3
 
 
@@ -211,6 +217,8 @@ def _follow(walk: Describing, found: dict[str, Any], name: str, thing: Any, chai
             found[f"{name}.{rest[0]}"] = "absent"
             return
         name, thing = f"{name}.{rest[0]}", getattr(thing, rest.pop(0))
+    if rest and rest[0] in CHANGING and isinstance(thing, list | dict | set | deque | bytearray):
+        raise walk.refuse(name, "is a global that it changes")
     for attribute in rest:
         if attribute in ATTRIBUTES:
             raise walk.refuse(f"{name}.{attribute}", f"reads {ATTRIBUTES[attribute]}", f"expected {SAID}")

@@ -14,6 +14,8 @@ from typing import Any
 GLOBAL, ATTRIBUTE = ("LOAD_GLOBAL", "LOAD_NAME"), ("LOAD_ATTR", "LOAD_METHOD")
 LOCAL = ("LOAD_FAST", "LOAD_DEREF", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_CLASSDEREF")
 CONSTANT = ("LOAD_CONST", "LOAD_SMALL_INT")
+FURTHEST = 60
+"""Instructions before an item is set in which its container is looked for."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Code:
         names: looked up in the module, each with the attributes that are taken of it one after the other.
         imports: what it imports itself, likewise.
         attributes: taken of anything else.
-        changes: names of the module that it sets.
+        changes: names of the module that it sets, or of which it sets an item.
         stores: attributes that it sets, of whatever.
     """
 
@@ -87,6 +89,9 @@ def read_code(code: types.CodeType) -> Code:
             elif one.opname in ("STORE_ATTR", "DELETE_ATTR"):
                 stores.add(one.argval)
                 continue
+            elif one.opname in ("STORE_SUBSCR", "DELETE_SUBSCR"):
+                changes.update(_held_in(instructions, i))
+                continue
             else:
                 continue
             taken.update(range(i + 1, i + 1 + len(chain)))
@@ -114,6 +119,19 @@ def _chain(instructions: list[dis.Instruction], i: int) -> tuple[str, ...]:
         i += 1
         chain.append(instructions[i].argval)
     return tuple(chain)
+
+
+def _held_in(instructions: list[dis.Instruction], i: int) -> Iterator[str]:
+    """The name of the module of which instruction i sets or deletes an item: what lies below the item's key."""
+    deep = 0
+    for one in reversed(instructions[max(0, i - FURTHEST) : i]):
+        if one.opname in GLOBAL and deep == 1:
+            yield str(one.argval)
+        if one.opname.startswith(("JUMP", "POP_JUMP", "FOR_ITER", "RETURN")):
+            return
+        deep += dis.stack_effect(one.opcode, one.arg if one.opcode >= dis.HAVE_ARGUMENT else None)
+        if deep >= 2:
+            return
 
 
 def _bindings(instructions: list[dis.Instruction], i: int) -> Iterator[tuple[str, Imported]]:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 MOST_SWEEPS = 30
 SURE = 1e-6
+WHOLE = 1e-6
+"""Of a row: sums of float32 weak labels are no better known."""
+TIE = 64
+"""Machine epsilons within which two margins tie: rounding decides nothing."""
 
 
 @kinded("confidence_loss")
@@ -37,7 +41,7 @@ def confidence_loss(
         () float: mean over the batch, in nats.
 
     Source: Burns et al. 2023, arXiv:2312.09390, appendix A.4 (auxiliary confidence loss).
-    Differs: defined for k > 2; the ramp is continuous where it ends; ties are broken by row order.
+    Differs: defined for k > 2; the ramp is continuous where it ends; rows on the border are shared.
     """
     share = aux_weight * min(1.0, progress / warmup_fraction)
     if share == 0:
@@ -47,45 +51,77 @@ def confidence_loss(
 
 
 def harden(logits: Tensor, prior: Tensor) -> Tensor:
-    """One-hot guesses whose class counts match `prior`.
+    """Guesses of one class each, whose classes hold `prior` of the batch; neither names nor order decide anything.
 
-    Each row goes to argmax_j(log p_j - b_j), with b such that class j is chosen for n * prior_j rows (rounded, largest
-    remainders first). For k = 2 this is a threshold on p_1 at the quantile 1 - prior_1. For k > 2 b is found by sweeps
-    over the classes, each sweep setting one b_j so that its count is right given the others; it ends when all are, or
-    after MOST_SWEEPS: rows that tie are then moved, those that lose least first, the first rows first.
+    Each row goes to argmax_j(log p_j - b_j), with b such that class j holds n * prior_j rows. For k = 2 this is a
+    threshold on p_1 at the quantile 1 - prior_1, and the row in which the classes meet is split. For k > 2 counts are
+    whole (largest remainders first; of classes whose remainders tie each is rounded up as often, and the guesses are
+    the mean), and b is found by sweeps over the classes, each setting one b_j so that its count is right given the
+    others, at most MOST_SWEEPS. Rows that tie on a border share what is left there, as ties do everywhere.
 
     Args:
         logits: (n, k) float.
         prior: (k,) float, sums to 1.
 
     Returns:
-        (n, k) float: one 1 per row.
+        (n, k) float: rows sum to 1; all but those on a border are one-hot.
     """
     import torch
 
     n, k = logits.shape
-    counts = _whole_counts(prior, n)
     scores = logits.log_softmax(-1)
+    held = (prior.double() * n).tolist()
     if k == 2:
-        order = torch.argsort(scores[:, 1] - scores[:, 0], descending=True, stable=True)
-        chosen = torch.zeros(n, dtype=torch.long, device=logits.device)
-        chosen[order[: counts[1]]] = 1
-    else:
-        chosen = _balanced_choice(scores, counts)
-    return torch.nn.functional.one_hot(chosen, k).to(logits.dtype)
+        second = _ends_at(scores[:, 1] - scores[:, 0], held[1], torch.ones_like(scores[:, 0]))
+        return torch.stack([1 - second, second], dim=1).to(logits.dtype)
+    ways = _whole_counts(held, n, scores.mean(0).tolist())
+    return (sum(_balanced(scores, counts) for counts in ways) / len(ways)).to(logits.dtype)  # pyright: ignore
 
 
-def _whole_counts(prior: Tensor, n: int) -> list[int]:
-    """n * prior as whole numbers that sum to n, largest remainders first."""
-    exact = [float(p) * n for p in prior]
-    whole = [int(x + 1e-9) for x in exact]
-    by_remainder = sorted(range(len(exact)), key=lambda j: (whole[j] - exact[j], j))
-    for j in by_remainder[: n - sum(whole)]:
-        whole[j] += 1
-    return whole
+def _whole_counts(held: list[float], n: int, seen: list[float]) -> list[list[int]]:
+    """Whole numbers that sum to n, largest remainders of `held` first: one way, or one for each of those that tie.
+
+    Classes that tie stand in the order of `seen`, a number that follows them whatever they are called; of t that tie
+    for m rows each is rounded up in m of t ways.
+    """
+    whole = [int(mass + WHOLE) for mass in held]
+    rest, left = [mass - one for mass, one in zip(held, whole, strict=True)], n - sum(whole)
+    order = sorted(range(len(held)), key=lambda j: (-rest[j], seen[j]))
+    if left == 0:
+        return [whole]
+    at = rest[order[left - 1]]
+    above = [j for j in order if rest[j] > at + WHOLE]
+    tied = [j for j in order if abs(rest[j] - at) <= WHOLE]
+    m = left - len(above)
+    found: list[list[int]] = []
+    for first in range(len(tied) if m < len(tied) else 1):
+        up = {*above, *(tied[(first + i) % len(tied)] for i in range(m))}
+        found.append([one + (j in up) for j, one in enumerate(whole)])
+    return found
 
 
-def _balanced_choice(scores: Tensor, counts: list[int]) -> Tensor:
+def _ends_at(margin: Tensor, mass: float, room: Tensor) -> Tensor:
+    """(n,) how much of each row is taken, at most `room`, so that all of it is `mass`: the largest margins first.
+
+    Rows within TIE epsilons of the one in which the mass ends share what is left to them in proportion to their room.
+    """
+    import torch
+
+    if mass <= 0:
+        return torch.zeros_like(room)
+    order = torch.argsort(margin, descending=True)
+    upto = room[order].double().cumsum(0)
+    last = int(torch.searchsorted(upto, max(mass - WHOLE, 0.0)).clamp(max=len(order) - 1))
+    end = margin[order[last]]
+    near = TIE * torch.finfo(margin.dtype).eps * (1 + end.abs())
+    above = torch.where(margin > end + near, room, torch.zeros_like(room))
+    at = torch.where((margin - end).abs() <= near, room, torch.zeros_like(room))
+    share = ((mass - above.sum()) / at.sum()).clamp(0, 1)
+    return above + share * at
+
+
+def _balanced(scores: Tensor, counts: list[int]) -> Tensor:
+    """(n, k) guesses with these counts for several classes; see `harden`."""
     import torch
 
     n, k = scores.shape
@@ -105,20 +141,26 @@ def _balanced_choice(scores: Tensor, counts: list[int]) -> Tensor:
 
 
 def _settled(margins: Tensor, counts: list[int]) -> Tensor:
-    """The best class of every row, but for the rows that must move for class j to be chosen counts[j] times."""
+    """The best class of every row, but for what must move for class j to hold counts[j] rows: the cheapest first."""
     import torch
 
-    chosen = margins.argmax(1)
-    spare = (torch.bincount(chosen, minlength=len(counts)).cpu() - torch.tensor(counts)).tolist()
-    for full in range(len(counts)):
-        for lacking in range(len(counts)):
-            n_moved = min(spare[full], -spare[lacking])
-            if n_moved > 0:
-                rows = (chosen == full).nonzero()[:, 0]
-                cost = margins[rows, full] - margins[rows, lacking]
-                chosen[rows[torch.argsort(cost, stable=True)[:n_moved]]] = lacking
-                spare[full], spare[lacking] = spare[full] - n_moved, spare[lacking] + n_moved
-    return chosen
+    k = len(counts)
+    shares = torch.nn.functional.one_hot(margins.argmax(1), k).to(margins.dtype)
+    for _ in range(k * k):
+        spare = (shares.double().sum(0) - torch.tensor(counts, device=shares.device)).tolist()
+        pairs = [(i, j) for i in range(k) for j in range(k) if spare[i] > WHOLE and spare[j] < -WHOLE]
+        if not pairs:
+            break
+        costs = {(i, j): margins[:, i] - margins[:, j] for i, j in pairs}
+        full, lacking = min(pairs, key=lambda one: float(costs[one][shares[:, one[0]] > 0].min()))
+        moved = _ends_at(
+            torch.where(shares[:, full] > 0, -costs[full, lacking], -torch.inf),
+            min(spare[full], -spare[lacking]),
+            shares[:, full].clone(),
+        )
+        shares[:, full] -= moved
+        shares[:, lacking] += moved
+    return shares
 
 
 @dataclass(frozen=True)
