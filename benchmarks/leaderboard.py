@@ -147,9 +147,16 @@ def reading(told: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for verdict in ("better", "worse", "not told apart"):
         some = [one for one in others if one["verdict"] == verdict]
-        names = ", ".join(f"{one['method']} ({gain_of(one['gain'])})" for one in some)
+        names = ", ".join(f"{one['method']} ({same_or_gain(told, one)})" for one in some)
         lines.append(f"- **{verdict}** than {told['reference']}: {len(some)} of {len(others)}. {names or 'None'}.")
     return [line.replace("apart** than", "apart** from") for line in lines]
+
+
+def same_or_gain(told: Mapping[str, Any], one: Mapping[str, Any]) -> str:
+    """`same as mean in 20 of 20 fits`, or the gain."""
+    fits = told["seeds"] * len(told["tasks"])
+    same = f"same as {told['reference']} in {fits} of {fits} fits"
+    return same if one["same_as_reference"] == fits else gain_of(one["gain"])
 
 
 def gain_of(gain: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ PROCESSORS: Mapping[str, Mapping[str, str]] = {
 }
 SIMULATED = {name for values in PROCESSORS.values() for name in values}
 N_ROWS, N_FINE_TUNED, DEPTH = 320, 48, 6
+METHODS = ("naive", "confidence", "confidence_median", "reverse_ce", "product")
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn")
 
 
@@ -67,14 +68,19 @@ def study(precision: str) -> dict[str, Any]:
 
     options = ov.ModelOptions(precision=precision, device="cpu", max_tokens=64)
     sizes: dict[str, Any] = {"n_train": 400, "n_test": 300, "seeds": 3}
-    one = ov.weak_to_strong(
-        "reviews", weak="bow", strong="minilm@2", strong_options=options, store=":memory:", **sizes
-    ).studies[0]
+    every = ov.weak_to_strong(
+        "reviews", weak="bow", strong="minilm@2", method=METHODS, strong_options=options, store=":memory:", **sizes
+    )
+    one = every.studies[0]
     scores = {
         f"study, {role}'s accuracy": one.scores[role]["accuracy"].value for role in ("weak", "student", "ceiling")
     }
     whole = {**scores, "study, gap": one.gap.value, "study, PGR": one.pgr.value}
-    return {f"{name}, {precision}": np.array([value]) for name, value in whole.items()}
+    found = {f"{name}, {precision}": np.array([value]) for name, value in whole.items()}
+    for i, each in enumerate(every.studies[1:], 1):
+        by_seed = (every.rows(i).probs["student"].argmax(-1) == every.rows(i).truth).mean(axis=1)
+        found[f"study, student's accuracy by seed, {each.method}, {precision}"] = by_seed
+    return found
 
 
 def run(setting: Mapping[str, str], out: Path) -> dict[str, Any]:

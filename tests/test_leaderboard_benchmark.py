@@ -23,13 +23,14 @@ def leaderboard() -> ModuleType:
     return leaderboard
 
 
-def told(**gains: float) -> dict[str, Any]:
+def told(*, same: int = 0, **gains: float) -> dict[str, Any]:
+    """A board of two tasks and five seeds, on which `same` fits of every method are the reference's."""
     methods = [
-        {"method": name, "oracle": name.startswith("oracle"), "verdict": "not told apart"}
+        {"method": name, "oracle": name.startswith("oracle"), "verdict": "not told apart", "same_as_reference": same}
         | {"gain": {"value": gain, "low": gain - 0.1, "high": gain + 0.1}}
         for name, gain in {"naive": 0.0, **gains}.items()
     ]
-    return {"reference": "naive", "methods": methods}
+    return {"reference": "naive", "seeds": 5, "tasks": ["a", "b"], "methods": methods}
 
 
 def test_a_section_made_anew_leaves_the_others_and_the_reading(leaderboard: ModuleType) -> None:
@@ -58,6 +59,11 @@ def test_a_gain_measured_anew_leaves_those_of_other_boards(leaderboard: ModuleTy
 def test_an_oracle_is_not_counted_among_the_methods(leaderboard: ModuleType) -> None:
     lines = leaderboard.reading(told(kl=0.1, oracle_early_stopping=0.2))
     assert lines[2].startswith("- **not told apart** from naive: 1 of 1. kl (")
+
+
+def test_a_method_that_is_the_reference_everywhere_has_no_interval(leaderboard: ModuleType) -> None:
+    assert leaderboard.reading(told(same=10, mean=0.0))[2].endswith("mean (same as naive in 10 of 10 fits).")
+    assert "fits" not in leaderboard.reading(told(same=9, mean=0.0))[2]
 
 
 def test_the_page_and_the_table_are_those_of_the_results(leaderboard: ModuleType) -> None:

@@ -129,8 +129,8 @@ def _pilot(store: DirectoryStore, names: list[str], filters: dict[str, list[str]
         there = f": {'; '.join(named[:8])}{' ...' if len(named) > 8 else ''}" if named else ""
         missing = f", {n_unfinished + len(faults)} not finished or damaged" if n_unfinished or faults else ""
         raise InputError(
-            f"--from {store.path}: found {len(named)} finished studies{missing}, expected one, by its key or by "
-            f"--task, --method, --weak, --strong, --test{there}"
+            f"--from {store.path}: found {len(named)} finished studies{missing}, expected one, by "
+            f"--task, --method, --weak, --strong, --test, or by its key (power KEY --from ...){there}"
         )
     return result.studies[0]
 
@@ -145,14 +145,14 @@ def _from_pilot(
     seed_sd: float | None,
     scope: Scope,
 ) -> Planned:
-    from oversight.reports.words import shown
+    from oversight.reports.words import plural, shown
     from oversight.studies.pilot import pilot_of
 
     return _planned(
         pilot_of(store, study, seed_sd=seed_sd),
         basis=(
             f"the pilot {study.keys['score'][0][:12]}, {study.task}, {study.weak_model} -> {study.strong_model}, "
-            f"{study.method}: {study.n_test} test rows in {study.n_groups} groups, {study.seeds} seed(s), gap "
+            f"{study.method}: {study.n_test} test rows in {study.n_groups} groups, {plural(study.seeds, 'seed')}, gap "
             f"{shown(study.gap)}; groups and training pool as there"
         ),
         metric=study.metric,

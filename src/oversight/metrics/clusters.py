@@ -93,7 +93,7 @@ def warning(groups: Ints) -> list[str]:
         return []
     what = "groups" if len(sizes) < len(groups) else "rows"
     uneven = f" ({len(sizes)} groups, the largest with {sizes.max():.0f} of {len(groups)} rows)"
-    told = f"{math.floor(effective)} effective test {what}{uneven if sizes.min() < sizes.max() else ''}"
+    told = f"{math.floor(10 * effective) / 10:g} effective test {what}{uneven if sizes.min() < sizes.max() else ''}"
     if effective < FEWEST_FOR_INTERVAL:
         return [f"{told}, fewer than {FEWEST_FOR_INTERVAL}: no intervals, no PGR and no verdict"]
     if effective < FEWEST_FOR_VERDICT:

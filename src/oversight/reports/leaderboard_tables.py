@@ -183,7 +183,7 @@ def _standings(board: Leaderboard) -> Sheet:
 def _standing(board: Leaderboard, one: Standing) -> tuple[str, ...]:
     is_reference = one.method == board.reference
     n_fits = board.seeds * len(board.tasks)
-    gain = same_as(one.same, n_fits, board.reference) if one.same == n_fits else spanned(one.gain)
+    gain = same_as(one.same, n_fits, board.reference, what="fit") if one.same == n_fits else spanned(one.gain)
     return (
         places(one.rank),
         marked(one),

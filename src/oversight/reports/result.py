@@ -142,6 +142,7 @@ class Study:
                 "reason": self.pgr.reason,
                 "covers": self.pgr.covers,
             },
+            "covers": self.score("student").covers,
             "agreement": {name: one.as_json() for name, one in self.agreement.items()},
             "theory": None if self.theory is None else self.theory.as_json(),
             "no_theory": self.no_theory,

@@ -239,9 +239,9 @@ def beside(study: Study) -> list[str]:
     return told
 
 
-def same_as(n_seeds: int, of: int, reference: str = "naive") -> str:
-    """`same as naive in 3 of 5 seeds`: every test row gets the same choice."""
-    return f"same as {reference} in {n_seeds} of {of} {'seed' if of == 1 else 'seeds'}"
+def same_as(n: int, of: int, reference: str = "naive", *, what: str = "seed") -> str:
+    """`same as naive in 3 of 5 seeds`: every test row gets the same choice. A board counts fits: tasks x seeds."""
+    return f"same as {reference} in {n} of {plural(of, what)}"
 
 
 def _metric_note(metric: str) -> str:

@@ -71,6 +71,8 @@ def parts_of(spec: str) -> tuple[str, ...]:
 
 def trained(spec: str, student: Callable[[str], Student]) -> tuple[Supervisor, ...]:
     """The supervisors that a name such as `bow*5+boost:minilm@2:3` stands for; `student` makes a model of a name."""
+    if not all(spec.split("+")):
+        raise InputError(f"model '{spec}': found nothing beside a '+', expected a model on either side")
     found: list[Supervisor] = []
     for one, model in zip(spec.split("+"), parts_of(spec), strict=True):
         boosted, times, taught = BOOST.fullmatch(one), repeated(one)[1], student(model)

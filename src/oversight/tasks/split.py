@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from oversight.errors import InputError
+from oversight.tasks.records import one_line
 from oversight.tasks.task import Ints, Rows, Task
 
 TEST_FRACTION = 0.25
@@ -259,7 +260,7 @@ def _check_parts(task: Task, split: Split) -> None:
         found = np.bincount(task.truth(task.pick(ids)), minlength=task.n_classes) if ids else np.zeros(task.n_classes)
         least = 1 if name == "validation" else MIN_ROWS
         if len(ids) < least or (found == 0).any():
-            counts = ", ".join(f"{c}: {int(n)}" for c, n in zip(task.class_names, found, strict=True))
+            counts = ", ".join(f"{one_line(c)}: {int(n)}" for c, n in zip(task.class_names, found, strict=True))
             raise InputError(
                 f"{task.name}: too few rows for the split: the {name} part got {len(ids)} of {len(task)} rows "
                 f"({counts}); expected at least {max(least, task.n_classes)} with every class in it"
