@@ -34,7 +34,7 @@ from oversight.tasks.split import Seed
 from oversight.tasks.task import Floats, Labels, Rows, ids_sha256
 from oversight.versions import minors
 
-VERSION = 2
+VERSION = 3
 CHOSEN = frozenset(["lr", "epochs", "penalties"])
 KEPT_PROBS, KEPT_IDS = "validation.probs", "vocabulary"
 # Between machines, versions or thread counts sums are rounded differently; within one they are not.
