@@ -192,11 +192,8 @@ def test_the_same_result_gives_the_same_page() -> None:
     assert as_fragment(one()) == as_fragment(one())
 
 
-def test_18_studies_are_small_and_fast(tmp_path: Path) -> None:
-    start = time.perf_counter()
-    path = write(ladder(), tmp_path / "report.html")
-    assert time.perf_counter() - start < 3
-    assert path.stat().st_size < 1_000_000
+def test_18_studies_are_small(tmp_path: Path) -> None:
+    assert write(ladder(), tmp_path / "report.html").stat().st_size < 1_000_000
 
 
 def test_writing_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -71,9 +71,13 @@ def harden(logits: Tensor, prior: Tensor) -> Tensor:
     n, k = logits.shape
     scores = logits.log_softmax(-1)
     held = (prior.double() * n).tolist()
-    if k == 2:
-        second = _ends_at(scores[:, 1] - scores[:, 0], held[1], torch.ones_like(scores[:, 0]))
-        return torch.stack([1 - second, second], dim=1).to(logits.dtype)
+    named = [j for j, mass in enumerate(held) if mass > WHOLE]
+    if k == 2 or len(named) == 2:  # a class that nobody names changes nothing
+        i, j = named if len(named) == 2 else (0, 1)
+        shares = torch.zeros_like(scores)
+        shares[:, j] = _ends_at(scores[:, j] - scores[:, i], held[j], torch.ones_like(scores[:, j]))
+        shares[:, i] = 1 - shares[:, j]
+        return shares.to(logits.dtype)
     ways = _whole_counts(held, n, scores.mean(0).tolist())
     return (sum(_balanced(scores, counts) for counts in ways) / len(ways)).to(logits.dtype)  # pyright: ignore
 
