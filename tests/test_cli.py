@@ -215,7 +215,7 @@ def test_python_m_oversight_is_the_same_command(place: Path, environment: dict[s
 
 def test_names_are_listed(oversight: Callable[..., Any]) -> None:
     assert set(oversight("methods", "--json").json) >= {"naive", "confidence"}
-    assert set(oversight("tasks", "--json").json) == {"reviews"}
+    assert set(oversight("tasks", "--json").json) == {"reviews", "ladder"}
     assert set(oversight("models", "--json").json) >= {"bow", "minilm"}
     assert oversight("tasks").out.startswith("reviews   ")
 
@@ -241,13 +241,19 @@ def test_the_demo_shows_its_studies_once_and_again_from_the_store(
     env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(place / "hub")}
     first = console("demo", "--json", "--out", "here", env=env, timeout=600)
     assert (first.code, first.err) == (0, "")
-    assert len(first.json["studies"]) == 18
+    assert len(first.json["studies"]) == 12 * 8 + 2
+    pooled = {(one["weak_model"], one["strong_model"], one["method"]): one for one in first.json["pooled"]}
+    assert len(pooled) == 8 and all(one["pgr"]["covers"] == "questions" for one in pooled.values())
+    assert pooled["flipped:0.3", "ladder:l", "naive"]["pgr"]["low"] > 0.7
+    early, narrow = (pooled[f"ladder:{name}", "ladder:l", "naive"]["pgr"] for name in ("early-m", "narrow-s"))
+    assert early["low"] > 0.3 and narrow["value"] < early["value"]
     assert (place / "here/report.html").stat().st_size > 10_000
     before = published()
     second = console("demo", "--out", "here", env=env)
     assert (second.code, second.err) == (0, "")
     words = " ".join(second.out.split())
-    assert words.count("bow -> minilm, confidence") >= 1 and second.out.count("What three studies") == 1
+    assert words.count("bow -> minilm, naive") >= 1 and second.out.count("What four studies") == 1
+    assert (place / "here/figure.png").stat().st_size > 10_000
     assert "oversight w2s mydata.jsonl --weak bow" in words and "Report: here/report.html" in words
     assert published() == before
 

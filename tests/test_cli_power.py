@@ -33,7 +33,7 @@ def test_a_pilot_is_the_basis(oversight: Callable[..., Any], pilots: Path) -> No
     found = oversight(*asked, "--json").json
     lines = oversight(*asked).out.splitlines()
     assert lines == found["sentences"] and lines[0].startswith("Basis: the pilot ")
-    assert "bow -> bow, naive" in lines[0] and "3 seed(s)" in lines[0]
+    assert "bow -> bow, naive" in lines[0] and "3 seeds, gap" in lines[0]
     assert found["seeds"] == 3 and found["gap"] == 0.1 and found["n_test"] > 50
     larger = oversight(*asked, "--n-test", "5000", "--seeds", "10", "--json").json
     assert larger["smallest_gap"] < found["smallest_gap"] and (larger["n_test"], larger["seeds"]) == (5000, 10)

@@ -114,13 +114,29 @@ def test_strict_refuses_a_single_row_that_stands_in_both(
 # Names and options: what is typed after `w2s good.jsonl`, and what the line says.
 
 W2S: dict[str, str] = {
-    "--weak bwo --strong bow": "unknown model 'bwo': did you mean 'bow'? known: bow, minilm; or give a directory",
+    "--weak bwo --strong bow": "unknown model 'bwo': did you mean 'bow'? known: bow, minilm, ladder:xl; or give",
     "--weak bow --strong minilmm@2": "unknown model 'minilmm': did you mean 'minilm'?",
     "--weak bow --strong bow@2": "model 'bow@2': bow has no depth, pooling or revision",
     "--weak bow --strong ./nothing": "model './nothing': found nothing there, expected a directory with weights",
     "--weak bow --strong good.jsonl": "model 'good.jsonl': found a file there, expected a directory with weights",
     "--weak bow --strong labels:good.jsonl": "model 'labels:good.jsonl': answers from a file can supervise, but cannot",
     "--weak labels: --strong bow": "model 'labels:': found no file, expected labels:FILE",
+    "--weak flipped: --strong bow": "model 'flipped:': found no rate, expected flipped:RATE with a share of rows in",
+    "--weak flipped:x --strong bow": "model 'flipped:x': found the rate 'x', expected flipped:RATE with a share of",
+    "--weak flipped:1.2 --strong bow": "model 'flipped:1.2': found the rate 1.2, expected flipped:RATE with a share of",
+    "--weak flipped:nan --strong bow": "model 'flipped:nan': found the rate nan, expected flipped:RATE with a share of",
+    "--weak planted:longest:1 --strong bow": "model 'planted:longest:1': found the rate 1, expected planted:longest",
+    "--weak planted:longest:-0.1 --strong bow": "model 'planted:longest:-0.1': found the rate -0.1, expected planted:",
+    "--weak planted:longest --strong bow": "model 'planted:longest': found no rate, expected planted:longest:RATE with",
+    "--weak planted:longst:0.2 --strong bow": "unknown structure of errors 'longst': did you mean 'longest'? known: ",
+    "--weak planted:weak:0.2 --strong bow": "unknown structure of errors 'weak': known: random, longest, shortest, ",
+    "--weak flipped:0.3*3 --strong bow": "model 'flipped:0.3': planted errors can supervise, but cannot be trained",
+    "--weak boost:flipped:0.3 --strong bow": "model 'flipped:0.3': planted errors can supervise, but cannot be train",
+    "--weak bow+flipped:0.3 --strong bow": "method naive: needs 1 supervisor, found 2",
+    "--weak flipped:0.3+flipped:.3 --strong bow": "model 'flipped:0.3+flipped:.3': found flipped:0.3 twice, which errs",
+    "--weak bow --strong planted:longest:0.2": "model 'planted:longest:0.2': planted errors can supervise, but cannot",
+    "--weak flipped:0.3 --strong bow --weak-pool cls": "model 'flipped:0.3': it has no penalties, layers or pooling",
+    "--weak flipped:0.3 --strong bow --weak-train lora": "--weak-train: found lora, but flipped:0.3 is no network",
     "--weak labels:none.jsonl --strong bow": "none.jsonl: found 'No such file or directory', expected a file",
     "--weak bow+bow --strong bow": "method naive: needs 1 supervisor",
     "--weak bow --strong bow --method confidance": "unknown method 'confidance': did you mean 'confidence'?",
@@ -129,7 +145,8 @@ W2S: dict[str, str] = {
     "--weak bow --strong bow --n-train 0": "--n-train: found 0, expected at least 1",
     "--weak bow --strong bow --n-test 0": "--n-test: found 0, expected at least 1",
     "--weak bow --strong bow --train full": (
-        "--train: found full, but only bow and labels, which are not fine-tuned; expected a network such as minilm"
+        "--train: found full, but only bow, labels and planted errors, which are not fine-tuned; "
+        "expected a network such as minilm"
     ),
     "--weak bow --strong bow --train fulll": "unknown train 'fulll': did you mean 'full'?",
     "--weak bow --strong bow --weak-train lora": "--weak-train: found lora, but bow is no network",
@@ -213,7 +230,10 @@ def test_bad_options_of_the_supervisor_name_its_flag(refused: Callable[..., str]
     [
         ("god.jsonl", "god.jsonl: found no such file (did you mean 'good.jsonl'?)"),
         ("none/a.csv", "none/a.csv: found no such file, nor a directory 'none'"),
-        ("review", "unknown task 'review': did you mean 'reviews'? known: reviews; or give a file, a directory"),
+        (
+            "review",
+            "unknown task 'review': did you mean 'reviews'? known: reviews, ladder; or give a file, a directory",
+        ),
         (".", ".: found no train file (holds 'good.jsonl')"),
         ("hf:", "found the data set 'hf:', expected hf:org/name[:config][@revision]"),
     ],

@@ -32,6 +32,7 @@ HOUSE: dict[str, set[str]] = {
     "supervision": {"errors", "tasks", "models", "ties"},
     "methods": {"errors", "describe", "tasks", "models", "ties"},
     "reports": {"errors", "tasks", "metrics", "ties"},
+    "worlds": {"errors", "versions", "tasks", "models"},
 }
 HOUSE["testing"] = {"errors", "describe", "methods", "models", "tasks", "ties"}
 HOUSE["studies"] = {*HOUSE} - {"testing"}

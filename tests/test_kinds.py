@@ -29,10 +29,10 @@ adaptconf agreement_filter anchor anchored_states annealing backbone bag_of_word
 chain_told chi_square co_supervised coherent confidence confidence_balanced confidence_filter confidence_median
 corrupted dawid_skene decay_to_start elicited entropy entropy_filter errors evidential evidential_loss fine_tuned
 first_features flipped frequency_weights full given hard hearing hellinger jensen_shannon kl knn_filter labels
-last_weights learned_weights log_odds_mean logistic_filter lora lp_ft machine majority mean needs neighbour_smoothing
-oracle_early_stopping pooled probe probe_first product prompted random_labels relabel_discarded resampled reverse_ce
-reverse_kl rows seed selective split strong_to_strong symmetric task told topological_filter total_variation trained
-validation weak_data weighted window with_loss
+last_weights learned_weights log_odds_mean logistic_filter lora lp_ft machine majority mean mistaken needs
+neighbour_smoothing oracle_early_stopping pooled probe probe_first product prompted random_labels relabel_discarded
+resampled reverse_ce reverse_kl rows seed selective split strong_to_strong symmetric task told topological_filter
+total_variation trained validation weak_data weighted window with_loss
 """
 # Methods of the table that have another kind than their name, and losses that stand within `with_loss`.
 OF_METHODS = {"naive": ["with_loss"], "lp_ft": ["probe_first", "lp_ft"]}

@@ -45,7 +45,7 @@ CALLS: dict[str, str] = {
     "Labels": "*, row_ids, probs, answered, source",
     "Task": (
         "*, name, rows, labels, class_names, is_test=None, difficulty=None, source='', licence='', version='', "
-        "grouped=False, warnings=()"
+        "grouped=False, question_of=None, warnings=()"
     ),
     "Backbone": "*, checkpoint, depth=None, pool=None, max_tokens=256, precision='auto', device='auto'",
     "Full": FULL,
@@ -190,7 +190,7 @@ def test_a_result_is_a_sequence_of_studies(result: ov.Result) -> None:
 def test_print_shows_every_study_with_its_numbers(result: ov.Result) -> None:
     text = str(result)
     for study in result.studies:
-        assert f"{study.weak_model} -> {study.strong_model}" in text
+        assert f"{study.weak_model}{' (planted)' if study.planted else ''} -> {study.strong_model}" in text
         assert f"{study.score('ceiling').value:.3f}" in text
     assert "\x1b" not in text, "no colour codes in a plain string"
 

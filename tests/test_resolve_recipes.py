@@ -353,7 +353,8 @@ PREPARED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "nothing to fine-tune": (
         {"weak": "bow", "strong": "bow", "train": "full"},
-        "--train: found full, but only bow and labels, which are not fine-tuned; expected a network such as minilm",
+        "--train: found full, but only bow, labels and planted errors, which are not fine-tuned; "
+        "expected a network such as minilm",
     ),
 }
 

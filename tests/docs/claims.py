@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean, median
 from typing import Any
 
-from claims_of_plans import OF_POWER, OF_SHORT, OF_THEORY
+from claims_of_plans import OF_LADDER, OF_POWER, OF_SHORT, OF_THEORY
 from documented import Claim, Found, at_least, at_most
 
 SEEDS = (1, 3, 5, 10)
@@ -365,7 +365,17 @@ OF_CALIBRATION = [
     ),
 ]
 
-CLAIMS = [*OF_COVERAGE, *OF_POOLS, *OF_COMPARISONS, *OF_CALIBRATION, *OF_FAULTS, *OF_POWER, *OF_THEORY, *OF_SHORT]
+CLAIMS = [
+    *OF_COVERAGE,
+    *OF_POOLS,
+    *OF_COMPARISONS,
+    *OF_CALIBRATION,
+    *OF_FAULTS,
+    *OF_POWER,
+    *OF_THEORY,
+    *OF_LADDER,
+    *OF_SHORT,
+]
 
 # Parts of pages in which every decimal and every percentage must be claimed above, and words whose numbers are no
 # results there.

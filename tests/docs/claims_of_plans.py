@@ -67,6 +67,23 @@ def _missed(kept: Any, scope: str) -> float:
     return max(one[scope]["p_defined_and_missed"] for one in kept["cells"])
 
 
+def _pair(kept: Any, weak: str) -> list[float]:
+    (found,) = (
+        one
+        for one in kept["pairs"]["0"]["pairs"]
+        if (one["weak"], one["strong"], one["method"]) == (weak, "l", "naive")
+    )
+    return [100 * found["scores"]["weak"]["value"], *(found["pgr"][end] for end in ("value", "low", "high"))]
+
+
+OF_LADDER = [
+    Claim(README, f"| `ladder:{weak}`, {why} | {{}} % | {errors} | {{}} [{{}}, {{}}] |", "ladder.json", bears)
+    for weak, why, errors, bears in (
+        ("early-m", "stopped early", "ignorance", lambda kept: _pair(kept, "early-m")),
+        ("narrow-s", "too narrow", "systematic", lambda kept: _pair(kept, "narrow-s")),
+    )
+]
+
 OF_SHORT = [
     Claim(README, "{} of the {} fall short, and", POOLS, lambda kept: [len(_short(kept)), len(kept["cells"])]),
     Claim(README, "fall short, and {} of {} of real text,", TEXT, lambda kept: [len(_short(kept)), len(kept["cells"])]),

@@ -96,7 +96,7 @@ def test_what_differs_is_named_and_only_that() -> None:
 @pytest.mark.parametrize("width", [60, 200])
 def test_training_is_noted_unless_it_is_plain(width: int) -> None:
     assert "training   supervisor full, student and ceiling lora\n" in as_text(Result(studies=(tuned(),)), width=width)
-    for weak_train in ("probe", "bow", "given", "planted", "bow+probe"):
+    for weak_train in ("probe", "bow", "given", "bow+probe"):
         assert as_text(one(weak_train=weak_train), width=width) == as_text(one(), width=width)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import oversight as ov
 from oversight.methods.method import WithLoss
 from oversight.reports.result import Result, Study
 from oversight.supervision.supervisor import Flipped, Trained
-from oversight.tasks.task import Rows, Task
+from oversight.tasks.task import Rows, Task, content_id
 
 Run = Callable[..., Result]
 NAIVE = WithLoss()
@@ -130,3 +132,37 @@ def test_a_test_of_one_group_claims_no_leak(make_task: Any, run_arm: Run, reader
     groups = tuple("all" if one else group for one, group in zip(is_test, task.rows.groups, strict=True))
     task = replace(task, rows=replace(task.rows, groups=groups), is_test=is_test)
     assert not differing(run_arm(task, Trained(reader(3)), reader(8), NAIVE)[0])
+
+
+def told_by_length(seed: int, n: int = 4000) -> Task:
+    """Three rows of ten are long, and there other words tell the class: who reads words can tell long rows apart."""
+    draw = random.Random(f"lengths {seed}")
+    words = {False: ("good", "bad"), True: ("splendid", "dreadful")}
+    labels, texts = [i % 2 for i in range(n)], list[str]()
+    for i, label in enumerate(labels):
+        long = draw.random() < 0.3
+        others = draw.choices(("plain", "blue", "round"), k=20 if long else 5)
+        texts.append(" ".join([words[long][label], *others, f"n{i}"]))
+    ids = tuple(map(content_id, texts))
+    rows = Rows(ids=ids, texts=tuple(texts), groups=ids)
+    return Task(name="told by length", rows=rows, labels=np.array(labels), class_names=("yes", "no"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_errors_average_out_and_those_that_can_be_read_are_copied(seed: int) -> None:
+    """Supervisors by name, wrong on three of ten rows: errors at random are recovered from, long rows are not."""
+    weak = ["flipped:0.3", "planted:random:0.3", "planted:longest:0.3"]
+    found = ov.weak_to_strong(told_by_length(seed), weak=weak, strong="bow", seeds=5, store=":memory:")
+    flipped, drawn, longest = found.studies
+    for one in (flipped, drawn):
+        assert one.gap.low > 0.2 and one.pgr.defined and one.pgr.low > 0.9
+    assert longest.gap.low > 0.2 and longest.pgr.defined and abs(longest.pgr.value) < 0.15
+    assert longest.agreement["weak_wrong"].value > 0.85 > 0.3 > flipped.agreement["weak_wrong"].value
+    assert drawn.score("weak").value == longest.score("weak").value == pytest.approx(0.7, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["flipped:0", "planted:longest:0", "planted:confident:0"])
+def test_a_rate_of_zero_is_the_truth_and_leaves_no_gap(name: str) -> None:
+    found = ov.weak_to_strong(told_by_length(0, 600), weak=name, strong="bow", seeds=3, store=":memory:")[0]
+    assert found.score("weak").value == 1.0 and found.weak_model == name
+    assert not found.pgr.defined and found.pgr.reason == "the ceiling is not above the supervisor"

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from oversight.errors import InputError
-from oversight.supervision.corruption import STRUCTURES, Corrupted, Errors, lengths, named
+from oversight.supervision.corruption import (
+    REFERRED,
+    STRUCTURES,
+    Corrupted,
+    Errors,
+    Mistaken,
+    draw,
+    lengths,
+    named,
+)
 from oversight.supervision.supervisor import Derived, Flipped, Given, Supervisor
 from oversight.tasks.split import Seed, Split, split_task
-from oversight.tasks.task import Floats, Labels, Rows, Task, content_id
+from oversight.tasks.task import Bools, Floats, Ints, Labels, Rows, Task, content_id
 
 PLANTED = [name for name in STRUCTURES if name != "weak"]
 SEED = Seed.of(3)
+SEEDS = [Seed.of(i) for i in range(3)]
+RATES = (0.0, 0.1, 0.3, 0.999)
 
 
 def task_of(n: int = 400, *, k: int = 2, seed: int = 0) -> Task:
@@ -189,3 +202,101 @@ def test_it_is_made_of_its_sources_labels_and_asks_them_nothing_else() -> None:
     derived = one.derive(task, targets, known, seed=SEED)
     assert all((a.probs == b.probs).all() for a, b in zip(direct.labels, derived.labels, strict=True))
     assert one.name == "planted:confident like model" and one.train == "planted"
+
+
+def mistaken(structure: str, rate: float, task: Task) -> Mistaken:
+    reference = given(task, seed=2, name="reference") if structure in REFERRED else None
+    return Mistaken(structure=structure, rate=rate, reference=reference)
+
+
+def labelled(one: Supervisor, task: Task, seed: Seed) -> tuple[list[Rows], tuple[Labels, ...]]:
+    split = split_task(task, seed=seed.split)
+    rows = parts(task, split)
+    return rows, one.supervise(task, split, rows, seed=seed).labels
+
+
+@pytest.mark.parametrize("structure", PLANTED)
+@pytest.mark.parametrize("rate", RATES)
+def test_exactly_the_share_of_every_part_is_wrong_whatever_the_seed(structure: str, rate: float) -> None:
+    task = task_of(k=3)
+    one = mistaken(structure, rate, task)
+    for seed in SEEDS:
+        split = split_task(task, seed=seed.split)
+        rows = parts(task, split)
+        found = one.supervise(task, split, rows, seed=seed)
+        counts = [int(wrong(labels, task, part).sum()) for labels, part in zip(found.labels, rows, strict=True)]
+        assert counts == [round(rate * len(part)) for part in rows] == found.choices["wrong"]
+        assert found.choices["of"] == [len(part) for part in rows]
+        assert all(labels.answered.all() and set(np.unique(labels.probs)) == {0.0, 1.0} for labels in found.labels)
+
+
+def test_another_seed_has_as_many_errors_on_other_rows() -> None:
+    task = task_of()
+    split = split_task(task, seed=0)
+    test = task.pick(split.test)
+    one, other = (
+        wrong(mistaken("random", 0.3, task).supervise(task, split, [test], seed=seed).labels[0], task, test)
+        for seed in SEEDS[:2]
+    )
+    assert one.sum() == other.sum() == round(0.3 * len(test)) and (one != other).any()
+
+
+def naive_errors(structure: str, rows: Rows, truth: Ints, reference: Floats, n_wrong: int, seed: int) -> Bools:
+    """Which rows are wrong, one row after the other, from the words that say where."""
+    drawn = [draw(f"{structure} {seed} {row_id}") for row_id in rows.ids]
+
+    def place(i: int) -> tuple[Any, ...]:
+        sure, right = max(reference[i]), reference[i].argmax() == truth[i]
+        first: dict[str, tuple[Any, ...]] = {
+            "random": (),
+            "longest": (-lengths(rows)[i],),
+            "shortest": (lengths(rows)[i],),
+            "unconfident": (sure,),
+            "confident": (not right, -sure if right else sure),
+        }
+        return (*first[structure], drawn[i])
+
+    chosen = sorted(range(len(rows)), key=place)[:n_wrong]
+    return np.isin(np.arange(len(rows)), chosen)
+
+
+@pytest.mark.parametrize("structure", PLANTED)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_rows_are_those_of_the_naive_definition(structure: str, seed: Seed) -> None:
+    task = task_of()
+    by_id = dict(zip(task.rows.ids, probabilities(task, seed=2), strict=True))
+    rows, labels = labelled(mistaken(structure, 0.3, task), task, seed)
+    for part, found in zip(rows, labels, strict=True):
+        reference = np.array([by_id[row_id] for row_id in part.ids])
+        n_wrong = round(0.3 * len(part))
+        expected = naive_errors(structure, part, task.truth(part), reference, n_wrong, seed.init)
+        assert (wrong(found, task, part) == expected).all()
+
+
+def test_derived_is_supervised_and_needs_its_reference_alone() -> None:
+    task = task_of()
+    split = split_task(task, seed=0)
+    rows = parts(task, split)
+    one = mistaken("confident", 0.2, task)
+    assert isinstance(one, Derived) and [source.name for source in one.sources] == ["reference"]
+    known = [source.supervise(task, split, rows, seed=SEEDS[0]).labels for source in one.sources]
+    both = (one.supervise(task, split, rows, seed=SEEDS[0]), one.derive(task, rows, known, seed=SEEDS[0]))
+    assert all((a.probs == b.probs).all() for a, b in zip(both[0].labels, both[1].labels, strict=True))
+    assert mistaken("longest", 0.2, task).sources == ()
+    assert (one.name, one.train, one.backbones) == ("planted:confident:0.2", "planted", ())
+
+
+def test_what_cannot_be_is_refused() -> None:
+    task = task_of()
+    split = split_task(task, seed=0)
+    for rate in (-0.1, 1, 1.2, float("nan")):
+        with pytest.raises(InputError, match=rf"planted:longest: found the rate {rate:g}, expected a share of rows"):
+            Mistaken(structure="longest", rate=rate)
+    with pytest.raises(InputError, match="unknown structure of errors 'weak': known: random, longest"):
+        Mistaken(structure="weak", rate=0.2)
+    with pytest.raises(InputError, match="does not use"):
+        Mistaken(structure="random", rate=0.2, reference=given(task))
+    with pytest.raises(InputError, match=r"planted:confident:0\.2: found no reference"):
+        Mistaken(structure="confident", rate=0.2).check(task, split, {})
+    with pytest.raises(InputError, match="knows the truth of lengths only, found further tests more"):
+        mistaken("confident", 0.2, task).check(task, split, {"more": task})

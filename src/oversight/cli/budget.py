@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from oversight.resolve.budgeting import Budget, Budgeted
     from oversight.runs.store import Store
 
-Weak = Annotated[str, typer.Option("--weak", metavar="MODEL", help="Who labels.")]
+Weak = Annotated[
+    str,
+    typer.Option("--weak", metavar="MODEL", help="Who labels; planted errors: flipped:RATE, planted:STRUCTURE:RATE."),
+]
 TrueLabels = Annotated[
     str, typer.Option("--true", metavar="auto|N,N,...,all", help="Numbers of bought true labels of transfer rows.")
 ]

@@ -20,8 +20,8 @@ Weak = Annotated[
     typer.Option(
         "--weak",
         metavar="MODEL",
-        help="Who labels: bow, minilm[@k], DIR[@k], org/name[@k], labels:FILE, boost:MODEL; a+b for several together. "
-        "Repeat for several studies.",
+        help="Who labels: bow, minilm[@k], ladder:RUNG, DIR[@k], org/name[@k], labels:FILE, boost:MODEL; planted "
+        "errors: flipped:RATE, planted:STRUCTURE:RATE; a+b for several together. Repeat for several studies.",
     ),
 ]
 Strong = Annotated[list[str], typer.Option("--strong", metavar="MODEL", help="Who learns. Repeat for several studies.")]
@@ -192,7 +192,13 @@ ComparedTasks = Annotated[
     typer.Argument(metavar="TASK...", help="Names, files, directories or hf:org/name: those of the leaderboard."),
 ]
 OneWeak = Annotated[
-    str, typer.Option("--weak", metavar="MODEL", help="Who labels; a+b for methods that take several supervisors.")
+    str,
+    typer.Option(
+        "--weak",
+        metavar="MODEL",
+        help="Who labels; a+b for methods that take several supervisors; planted errors: flipped:RATE, "
+        "planted:STRUCTURE:RATE.",
+    ),
 ]
 OneStrong = Annotated[str, typer.Option("--strong", metavar="MODEL", help="Who learns.")]
 Methods = Annotated[

@@ -145,13 +145,13 @@ def _from_pilot(
     seed_sd: float | None,
     scope: Scope,
 ) -> Planned:
-    from oversight.reports.words import plural, shown
+    from oversight.reports.words import pair, plural, shown
     from oversight.studies.pilot import pilot_of
 
     return _planned(
         pilot_of(store, study, seed_sd=seed_sd),
         basis=(
-            f"the pilot {study.keys['score'][0][:12]}, {study.task}, {study.weak_model} -> {study.strong_model}, "
+            f"the pilot {study.keys['score'][0][:12]}, {study.task}, {pair(study)}, "
             f"{study.method}: {study.n_test} test rows in {study.n_groups} groups, {plural(study.seeds, 'seed')}, gap "
             f"{shown(study.gap)}; groups and training pool as there"
         ),

@@ -16,6 +16,7 @@ import typer
 
 if TYPE_CHECKING:
     from oversight.methods.entry import Entry
+    from oversight.metrics.intervals import Estimate
     from oversight.reports.result import Result, Study
     from oversight.runs.steps import Progress
     from oversight.runs.store import Store
@@ -54,6 +55,28 @@ def progress_bar() -> Generator[Progress]:
         )
 
 
+@contextmanager
+def growth_bar() -> Generator[Callable[[str, int, int], None]]:
+    """A bar of updates on stderr for networks that are grown; lines in a log."""
+    if not sys.stderr.isatty():
+        lines = _Lines()
+        yield lambda names, done, of: lines(names, done / of, f"update {done}/{of}")
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        shown: dict[str, Any] = {}
+
+        def told(names: str, done: int, of: int) -> None:
+            if names not in shown:
+                shown[names] = bar.add_task(names, total=of)
+            bar.update(shown[names], completed=done)
+
+        yield told
+
+
 class _Lines:
     """For a log: what long fits say of themselves, now and then."""
 
@@ -66,17 +89,18 @@ class _Lines:
             self._said = time.monotonic()
 
 
-def print_plan(setup: Setup, store: Store, as_json: bool) -> None:
+def print_plan(setup: Setup | Sequence[Setup], store: Store, as_json: bool) -> None:
     """What a study would compute: rows, classes, steps that the store does not have, and what its networks take."""
     from oversight.studies.sizes import sizes_of
-    from oversight.studies.weak_to_strong import count_steps
+    from oversight.studies.weak_to_strong import count_steps, each
 
-    counts = count_steps(setup, store)
+    counts, setups = count_steps(setup, store), each(setup)
+    setup = setups[0]
     found: dict[str, Any] = {
-        "task": setup.task.name,
+        "task": setup.task.name if len(setups) == 1 else setup.task.question_of,
         "rows": len(setup.task),
         "classes": list(setup.task.class_names),
-        "studies": len(setup.arms) * (1 + len(setup.tests)),
+        "studies": sum(len(one.arms) * (1 + len(one.tests)) for one in setups),
         "steps_to_do": counts,
         "roles": sizes_of(setup),
         "warnings": list(setup.task.warnings),
@@ -163,12 +187,12 @@ def _overlap_line(one: Overlapping) -> str:
 
 
 def print_result(result: Result) -> None:
-    """The table on stdout."""
+    """The table on stdout; of questions, the numbers pooled over them."""
     from rich.console import Console
 
     from oversight.reports.tables import as_rich
 
-    Console(highlight=False).print(as_rich(result))
+    Console(highlight=False).print(as_rich(result.shown))
     for line in result.about.get("from_store", ()):
         typer.echo(line)
 
@@ -265,17 +289,24 @@ def print_numbers(numbers: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(f"{name:24} {value:.3f}" if isinstance(value, float) else f"{name:24} {value}")
 
 
-def print_demo(result: Result, report: Path, next_commands: Sequence[str]) -> None:
+def signed(estimate: Estimate) -> str:
+    """`+0.022 [+0.011, +0.034]`."""
+    value, low, high = (f"{x:+.3f}".replace("-0.000", "+0.000") for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
+
+
+def print_demo(result: Result, report: Path, figure: Path, next_commands: Sequence[str]) -> None:
     """The table, what the studies named beforehand show, and what to type next."""
     from rich.console import Console
 
     print_result(result)
     console = Console(highlight=False, soft_wrap=False)
-    console.print("\n[bold]What three studies named beforehand show[/bold]")
+    console.print("\n[bold]What four studies named beforehand show[/bold]")
     for i, note in enumerate(result.about["demo_notes"], 1):
         console.print(f"{i}. {note}", markup=False)
-    console.print(f"\nReport: {report}   Results kept in: {result.about['store']}", markup=False)
-    console.print("\n[bold]Next, with your own data[/bold]")
+    told = f"\nReport: {report}   Figure: {figure}   Results kept in: {result.about['store']}"
+    console.print(told, markup=False)
+    console.print("\n[bold]Next[/bold]")
     for line in next_commands:
         console.print(f"  {line}", markup=False)
 

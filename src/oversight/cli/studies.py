@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,30 +26,6 @@ if TYPE_CHECKING:
     from oversight.studies.weak_to_strong import Setup
 
 VERSIONED = ("oversight", "torch", "transformers", "scikit-learn", "numpy", "scipy")
-
-
-@app.command()
-def demo(out: o.Out = Path(), covers: Covers = "new-rows", store: o.Store = None, as_json: o.Json = False) -> None:
-    """A complete study with no download, in about a minute.
-
-    The text and the encoder are embedded in the package.
-    """
-    from oversight.resolve import check_folder, load_store, prepare
-    from oversight.studies import demo as study
-
-    began = time.monotonic()
-    check_folder(out, flag="--out")
-    setup = prepare(
-        "reviews", weak=study.WEAK, strong=study.STRONG, method=study.METHODS, seeds=study.SEEDS, covers=covers
-    )
-    kept = load_store(store)
-    result = study.with_notes(_run(setup, kept, began))
-    out.mkdir(parents=True, exist_ok=True)
-    report = result.report(out / "report.html")
-    printing.tell_damaged(kept)
-    if as_json:
-        return printing.print_json(result.as_json())
-    printing.print_demo(result, report, study.NEXT)
 
 
 @app.command()
@@ -99,7 +75,7 @@ def w2s(
     as_json: o.Json = False,
 ) -> None:
     """A weak-to-strong study: scores, gap and PGR with intervals."""
-    from oversight.resolve import load_store, prepare
+    from oversight.resolve import load_store, prepare_all
     from oversight.tasks.columns import Columns
 
     began = time.monotonic()
@@ -110,7 +86,7 @@ def w2s(
     by_method, of_roles = of_methods(settings or [], methods)
     if aux_weight is not None:
         by_method.setdefault("confidence", {})["aux_weight"] = aux_weight
-    setup = prepare(
+    setups = prepare_all(
         task,
         weak=weak,
         strong=strong,
@@ -135,14 +111,21 @@ def w2s(
         order_seed=order_seed,
     )
     if dry_run:
-        return printing.print_plan(setup, load_store(store), as_json)
-    _answer(setup, load_store(store), began, report, as_json, keep_models, theory=theory)
+        return printing.print_plan(setups, load_store(store), as_json)
+    _answer(setups, load_store(store), began, report, as_json, keep_models, theory=theory)
 
 
 def _answer(
-    setup: Setup, store: Store, began: float, report: Path | None, as_json: bool, keep_models: bool, *, theory: bool
+    setups: Sequence[Setup],
+    store: Store,
+    began: float,
+    report: Path | None,
+    as_json: bool,
+    keep_models: bool,
+    *,
+    theory: bool,
 ) -> None:
-    result = _run(setup, store, began, keep_models, foretold=theory and not as_json)
+    result = run_studies(setups, store, began, keep_models, foretold=theory and not as_json)
     result = dataclasses.replace(result, tells_theory=theory)
     if report:
         result.report(report)
@@ -174,7 +157,9 @@ def check_report(path: Path) -> None:
     check_place(path)
 
 
-def _run(setup: Setup, store: Store, began: float, keep_models: bool = True, *, foretold: bool = False) -> Result:
+def run_studies(
+    setups: Sequence[Setup], store: Store, began: float, keep_models: bool = True, *, foretold: bool = False
+) -> Result:
     """Run a study; `foretold`, the prediction of its gain is printed before ceilings learn and anything is scored."""
     from oversight.studies.foretell import foretell
     from oversight.studies.overlap import overlaps
@@ -182,7 +167,7 @@ def _run(setup: Setup, store: Store, began: float, keep_models: bool = True, *, 
 
     about = about_now(store)
     with printing.progress_bar() as progress:
-        campaign = begin_study(setup, store=store, about=about, keep_models=keep_models)
+        campaign = begin_study(setups, store=store, about=about, keep_models=keep_models)
         predictions = foretell(campaign, store=store, progress=progress) if foretold else ()
         overlapping = overlaps(campaign, store=store) if foretold else ()
     printing.print_foretold(predictions, overlapping)

@@ -11,10 +11,11 @@ from typing import Literal, cast
 
 from oversight.errors import unknown
 
-Scope = Literal["new-rows", "these-rows", "one-split"]
-"""Of what an interval over several seeds speaks: new pools of the same kind, new cuts of this pool, or this cut."""
+Scope = Literal["new-rows", "these-rows", "one-split", "questions"]
+"""Of what an interval over several seeds speaks: new pools of the same kind, new cuts of this pool, or this cut; or,
+whatever the seeds, new questions of the same kind about the same world (`metrics.questions`)."""
 
-NEW_ROWS, THESE_ROWS, ONE_SPLIT = "new-rows", "these-rows", "one-split"
+NEW_ROWS, THESE_ROWS, ONE_SPLIT, QUESTIONS = "new-rows", "these-rows", "one-split", "questions"
 ASKED: dict[str, str] = {
     NEW_ROWS: "pool, seeds and test groups: the recipe on new rows of the same kind",
     THESE_ROWS: "seeds and test groups: the recipe on this pool of training rows",
@@ -54,6 +55,8 @@ def seed_factor(n_seeds: int, scope: Scope) -> float:
 
 def covered(n_seeds: int, scope: Scope, *, unit: str) -> str:
     """What an interval covers, in words; `unit` is `groups` or `rows` of the test."""
+    if scope == QUESTIONS:
+        return QUESTIONS
     if n_seeds < 2:
         return f"test {unit} only (these trained models)"
     first = {NEW_ROWS: "pool, seeds", THESE_ROWS: "seeds", ONE_SPLIT: "seeds (one split)"}[scope]

@@ -45,19 +45,27 @@ class Checkpoint:
         name: what the user called it: `minilm`, a directory, `org/name`.
         path: the directory that holds config, weights and tokenizer.
         commit: the resolved commit of a Hub repository; None for a directory.
+        tokenizer_path: the directory of its tokenizer where several networks share one; None = beside the weights.
         remote_code: whether code that comes with the weights may run.
     """
 
     name: str
     path: Path
     commit: str | None = None
+    tokenizer_path: Path | None = None
     remote_code: bool = False
 
     @property
     def fingerprint(self) -> str:
         """The commit on the Hub, else SHA-256 over config, weights, tokenizer, chat templates and code that runs; never
         the place."""
-        return self.commit or _directory_sha256(self.path, _stamps(self.path, code=self.remote_code))
+        if self.commit:
+            return self.commit
+        own = _directory_sha256(self.path, _stamps(self.path, code=self.remote_code))
+        if self.tokenizer_path is None:
+            return own
+        shared = _directory_sha256(self.tokenizer_path, _stamps(self.tokenizer_path, code=False))
+        return hashlib.sha256(f"{own}\n{shared}".encode()).hexdigest()
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -269,7 +269,9 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 
     with _in_one_line(checkpoint, "the tokenizer"):
         tokenizer: Any = AutoTokenizer.from_pretrained(
-            checkpoint.path, local_files_only=True, trust_remote_code=checkpoint.remote_code
+            checkpoint.tokenizer_path or checkpoint.path,
+            local_files_only=True,
+            trust_remote_code=checkpoint.remote_code,
         )
     if not tokenizer.is_fast:
         kind = type(tokenizer).__name__

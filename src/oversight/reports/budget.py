@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oversight.metrics.intervals import Estimate
+from oversight.reports.words import planted
 
 SCORES = ("weak", "ceiling", "gap")
 NAMES = ("task", "weak_model", "strong_model", "train", "weak_train", "metric")
@@ -164,6 +165,7 @@ class BudgetCurve:
         """Everything; what is undefined is None."""
         return {
             **{name: getattr(self, name) for name in (*NAMES, *COUNTS)},
+            "planted": planted(self.weak_train),
             "prices": {"true": self.prices.true, "weak": self.prices.weak},
             **{name: getattr(self, name).as_json() for name in SCORES},
             "correction": self.correction,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from oversight.reports.budget import BudgetCell, BudgetCurve
 from oversight.reports.leaderboard_tables import WIDE, compact, spanned
-from oversight.reports.words import UNDEFINED, clean, shown
+from oversight.reports.words import PLANTED_NOTE, UNDEFINED, clean, pair, planted, shown
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -86,9 +86,10 @@ def notes(curve: BudgetCurve) -> list[str]:
     """What has to be known to read the numbers; one line each."""
     prices = f"a true label costs {curve.prices.true:g}, a weak one {curve.prices.weak:g}"
     told = [
-        f"{curve.weak_model} -> {curve.strong_model} ({curve.train}), {curve.seeds} seeds, {curve.n_test} test rows in "
+        f"{pair(curve)} ({curve.train}), {curve.seeds} seeds, {curve.n_test} test rows in "
         f"{curve.n_groups} groups; {curve.n_transfer:,.0f} transfer rows; the student learns from bought true labels",
         f"{prices}; cost: of the labels of transfer rows that the student learned from",
+        *([PLANTED_NOTE] if planted(curve.weak_train) else []),
         *(f"in no cost: {one.n:,.0f} {one.what} ({money(one.cost)})" for one in curve.unpriced),
         f"intervals {curve.correction}; scores and PGR 95 % by themselves; they cover {curve.gap.covers}",
         "frontier: no cheaper cell is as good by point estimate; shown: the step from the last shown cell (first from "

@@ -44,7 +44,8 @@ def studies_with_examples(result: Result) -> list[tuple[Study, list[Example] | s
     """
     if result.rows_of is None:
         return []
-    order = sorted(range(len(result.studies)), key=lambda i: (_agreement(result.studies[i]), i))
+    single = [i for i, study in enumerate(result.studies) if not study.questions]
+    order = sorted(single, key=lambda i: (_agreement(result.studies[i]), i))
     chosen = [result.studies[i] for i in sorted(order[:MOST_STUDIES])]
     found = [(study, _examples_of(study, result)) for study in chosen]
     return [(study, rows) for study, rows in found if rows]

@@ -89,22 +89,25 @@ def as_bytes(result: Result, kind: str) -> bytes:
     if kind in IMAGES:
         from oversight.reports.figures import as_image
 
-        return as_image(result, kind)
+        return as_image(result.shown, kind)
     if kind == "html":
         from oversight.reports.html import as_page
 
-        return as_page(result).encode(errors="backslashreplace")
+        return as_page(result.shown).encode(errors="backslashreplace")
     return as_text(result, kind).encode(errors="backslashreplace")
 
 
 def as_text(result: Result, kind: str) -> str:
     """The content of a report in one of TEXTS.
 
-    JSON is one object `{"studies": [...]}`, each study as `--json` prints it; what is undefined is null.
+    JSON is one object `{"studies": [...]}`, each study as `--json` prints it, with `"pooled"` where they are questions;
+    what is undefined is null. CSV has a row for every question, and one for the numbers pooled over them.
     """
     if kind == "json":
-        studies = [study.as_json() for study in result.studies]
-        return json.dumps({"studies": studies}, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+        found = {"studies": [study.as_json() for study in result.studies]}
+        if result.pooled:
+            found["pooled"] = [study.as_json() for study in result.pooled]
+        return json.dumps(found, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     from oversight.reports.tables import as_csv, as_markdown
 
-    return as_markdown(result) if kind == "md" else as_csv(result)
+    return as_markdown(result.shown) if kind == "md" else as_csv(result)

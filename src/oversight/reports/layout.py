@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oversight.reports.words import clean, method, plural, unique
+from oversight.reports.words import clean, method, plural, supervisor, unique
 
 if TYPE_CHECKING:
     from oversight.reports.result import Result, Study
@@ -92,7 +92,7 @@ def _supervisors(result: Result) -> Names:
     found = dict.fromkeys((study.weak_model, study.weak_train) for study in result.studies)
     models = [model for model, _ in found]
     return {
-        (model, train): clean(model) if models.count(model) == 1 else f"{clean(model)}, {clean(train)}"
+        (model, train): supervisor(model, train) if models.count(model) == 1 else f"{clean(model)}, {clean(train)}"
         for model, train in found
     }
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from oversight.errors import InputError
 from oversight.metrics.alike import Discordant
 from oversight.metrics.intervals import Estimate
+from oversight.reports.words import planted
 
 Verdict = Literal["better", "worse", "not told apart", "too few groups"]
 REFERENCE = "reference"
@@ -200,6 +201,7 @@ class Leaderboard:
             **{
                 name: getattr(self, name) for name in ("reference", "weak_model", "strong_model", "train", "weak_train")
             },
+            "planted": planted(self.weak_train),
             "seeds": self.seeds,
             "correction": self.correction,
             "covers": self.covers,

@@ -27,7 +27,7 @@ from oversight.reports.leaderboard_words import (
 )
 from oversight.reports.markup import Raw, bullets, details, el, join, section, table
 from oversight.reports.sections import cell, definitions, explained, made_by, warned_of
-from oversight.reports.words import bounded, clean, plural, unique
+from oversight.reports.words import PLANTED_NOTE, bounded, clean, pair, planted, plural, unique
 
 if TYPE_CHECKING:
     from oversight.metrics.intervals import Estimate
@@ -65,8 +65,7 @@ HOW_TO_READ = (
 
 def as_page(board: Leaderboard) -> str:
     """The whole document. Same board, same text."""
-    pair = f"{clean(board.weak_model)} {ARROW} {clean(board.strong_model)}"
-    name = f"{pair}: {plural(len(rivals(board)), 'method')} against {clean(board.reference)}"
+    name = f"{pair(board, ARROW)}: {plural(len(rivals(board)), 'method')} against {clean(board.reference)}"
     parts = [
         summary(board),
         section("Methods", main_table(board), *_notes(board)),
@@ -101,7 +100,8 @@ def _shared(board: Leaderboard) -> Raw:
         for model, train in ((board.weak_model, board.weak_train), (board.strong_model, board.train))
     )
     how = f"supervisor {weak}, student and ceiling {strong}, {plural(board.seeds, 'seed')}"
-    return el("p", f"Shared by every method: {how}, and the same rows, labels and ceilings.", class_="ov-note")
+    told = f" Note: {PLANTED_NOTE}." if planted(board.weak_train) else ""
+    return el("p", f"Shared by every method: {how}, and the same rows, labels and ceilings.{told}", class_="ov-note")
 
 
 def main_table(board: Leaderboard) -> Raw:

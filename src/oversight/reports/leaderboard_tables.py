@@ -22,7 +22,18 @@ from oversight.reports.leaderboard_words import (
     seconds_of,
 )
 from oversight.reports.tables import escaped
-from oversight.reports.words import UNDEFINED, clean, effective_of, finite, number, same_as, shown
+from oversight.reports.words import (
+    PLANTED_NOTE,
+    UNDEFINED,
+    clean,
+    effective_of,
+    finite,
+    number,
+    pair,
+    planted,
+    same_as,
+    shown,
+)
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -59,7 +70,7 @@ def notes(board: Leaderboard) -> list[str]:
     n_families = len({one.family for one in board.tasks})
     told = [
         *qualifications(board),
-        f"{board.weak_model} -> {board.strong_model} ({board.train}), "
+        f"{pair(board)} ({board.train}), "
         f"{_n(board.seeds, 'seed')}, "
         f"{_n(len(board.tasks), 'task')} in {_n(n_families, 'family')}; "
         "every method has the same rows, supervisors, seeds and ceilings",
@@ -74,6 +85,7 @@ def notes(board: Leaderboard) -> list[str]:
         "pooled PGR: sum of gains over the supervisor / sum of gaps, over families, every task included; median PGR: "
         "over the tasks where it is defined",
     ]
+    told += [PLANTED_NOTE] if planted(board.weak_train) else []
     told += [_undefined(board)] if any(one.undefined for one in board.standings) else []
     one_seed = "one seed: intervals speak of these trained models, not of the methods"
     told += [one_seed if board.seeds == 1 else f"intervals cover {board.covers}"]

@@ -22,7 +22,9 @@ from oversight.reports.words import (
     main_estimates,
     method,
     metric_name,
+    short,
     shown,
+    supervisor,
     why,
 )
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 INK, MUTED, RULE, BG = (LIGHT[name] for name in ("ink", "muted", "rule", "bg"))
 SPREAD = 0.34
 ITSELF = "supervisor"
-NAME_LIMIT, FITS, UNDEFINED_WIDTH = 22, 46, 34
+NAME_LIMIT, FITS, UNDEFINED_WIDTH = 24, 46, 34
 PGR_FRAME = (-0.25, 1.25)
 FAR = (-2.0, 3.0)
 NOT_DEFINED = "n.d."
@@ -86,7 +88,7 @@ def draw_panel(figure: FigureBase, panel: Panel, sheet: Sheet, frame: Frame) -> 
 
 def _name_ticks(bottom: Axes, panel: Panel) -> None:
     """Names of the x axis, turned where they would touch."""
-    ticks = [clean(tick, limit=NAME_LIMIT) for tick in panel.ticks]
+    ticks = [short(tick, NAME_LIMIT) for tick in panel.ticks]
     start = [] if panel.axis == "supervisor" else [-1]
     turned = (len(ticks) + len(start)) * max(map(len, [*ticks, ITSELF])) > FITS
     bottom.set_xticks(
@@ -122,7 +124,7 @@ def _one_line_per_supervisor(axes: Axes, panel: Panel, sheet: Sheet) -> None:
         look = _look(panel, sheet, name)
         x = [j + offset for j in range(len(studies))]
         scores = [study and study.score("student") for study in studies]
-        _line(axes, x, scores, linestyle=joined, label=clean(name, limit=NAME_LIMIT), **look)
+        _line(axes, x, scores, linestyle=joined, label=short(name, NAME_LIMIT), **look)
         own = next(study.score("weak") for study in studies if study is not None)
         _line(axes, [-1 + offset], [own], linestyle="none", markerfacecolor=BG, **look)
         if finite(own):
@@ -183,7 +185,7 @@ def draw_single(figure: FigureBase, study: Study) -> None:
 def _draw_three(axes: Axes, study: Study) -> None:
     calm(axes, across=True)
     names = {
-        "weak": clean(study.weak_model),
+        "weak": supervisor(study.weak_model, study.weak_train),
         "student": clean(study.strong_model),
         "ceiling": clean(study.strong_model),
     }
@@ -207,7 +209,7 @@ def _draw_three(axes: Axes, study: Study) -> None:
     limits = (min(ends) - margin, max(ends) + margin)
     axes.set_xlim(_better_last(limits, study.metric))
     axes.set_ylim(-0.5, 2.75)
-    axes.set_yticks((2, 1, 0), [f"{role}\n{clean(names[role], limit=NAME_LIMIT)}" for role in ROLES])
+    axes.set_yticks((2, 1, 0), [f"{role}\n{short(names[role], NAME_LIMIT)}" for role in ROLES])
     axes.set_xlabel(metric_name(study.metric))
     axes.set_title(clean(method(study), limit=2 * NAME_LIMIT), loc="left", fontweight="bold")
 

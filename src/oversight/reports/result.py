@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class Study:
         task, test, weak_model, strong_model, method: what was studied, by name.
         train, weak_train: how student and ceiling, and how the supervisor, were trained.
         oracle: whether the method saw ground truth.
+        planted: whether truth was planted: the supervisor's labels, or the rows, are made from it.
         metric: of gap and PGR.
         n_test, n_groups, seeds: rows and groups of the test set, trained models per role.
         n_effective: even groups that say as much as those of the test set (Kish).
@@ -75,6 +76,8 @@ class Study:
             validation labels would choose (an oracle; the test is never searched); None where `no_places` says why.
         same_as_naive: seeds in which the student chooses as naive does on every test row; None where `no_naive` says
             why.
+        question_of: the set of questions of which the task is one, if any.
+        questions: the tasks over which the numbers are pooled; none in a study of one task.
     """
 
     task: str
@@ -100,6 +103,7 @@ class Study:
     n_effective: float = math.nan
     discordant: Mapping[str, Discordant] = field(default_factory=dict[str, Discordant])
     weak_train: str = "probe"
+    planted: bool = False
     ties: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     leak: Mapping[str, float] | None = None
     theory: Theory | None = None
@@ -111,6 +115,8 @@ class Study:
     no_places: str | None = None
     same_as_naive: int | None = None
     no_naive: str | None = None
+    question_of: str | None = None
+    questions: tuple[str, ...] = ()
 
     def score(self, role: str) -> Estimate:
         """The study's metric for `weak`, `student` or `ceiling`."""
@@ -121,7 +127,7 @@ class Study:
         return {
             **{name: getattr(self, name) for name in ("task", "test", "weak_model", "strong_model", "method", "train")},
             "weak_train": self.weak_train,
-            **{name: getattr(self, name) for name in ("oracle", "metric", "n_test", "n_groups", "seeds")},
+            **{name: getattr(self, name) for name in ("oracle", "planted", "metric", "n_test", "n_groups", "seeds")},
             **{role: {name: one.as_json() for name, one in self.scores[role].items()} for role in ROLES},
             "n_effective": self.n_effective if math.isfinite(self.n_effective) else None,
             "discordant": {role: asdict(one) for role, one in self.discordant.items()},
@@ -152,6 +158,8 @@ class Study:
             "warnings": list(self.warnings),
             "keys": self.keys,
             "from_store": None if self.from_store is None else dict(self.from_store),
+            **({} if self.question_of is None else {"question_of": self.question_of}),
+            **({"questions": list(self.questions)} if self.questions else {}),
         }
 
 
@@ -161,12 +169,14 @@ class Result:
 
     Attributes:
         studies: in the order asked for.
+        pooled: the same pooled over the questions of a set, where tasks are questions; else none.
         about: command, versions, seconds: what made this result.
         rows_of: loads the predictions behind a study.
         tells_theory: whether tables in the terminal and in Markdown say what theory predicts; the page does, folded.
     """
 
     studies: tuple[Study, ...]
+    pooled: tuple[Study, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict[str, Any])
     rows_of: Callable[[Study], TestRows] | None = None
     tells_theory: bool = False
@@ -177,10 +187,18 @@ class Result:
     def __getitem__(self, index: int) -> Study:
         return self.studies[index]
 
+    @property
+    def shown(self) -> Result:
+        """What tables and pages show: numbers pooled over questions in place of those of every question."""
+        if not self.pooled:
+            return self
+        single = tuple(study for study in self.studies if study.question_of is None)
+        return replace(self, studies=(*self.pooled, *single), pooled=())
+
     def __str__(self) -> str:
         from oversight.reports.tables import as_text
 
-        return as_text(self)
+        return as_text(self.shown)
 
     def __repr__(self) -> str:
         return f"Result({len(self.studies)} studies; print it for the table)"
@@ -188,13 +206,14 @@ class Result:
     def _repr_html_(self) -> str:
         from oversight.reports.html import as_fragment
 
-        return as_fragment(self)
+        return as_fragment(self.shown)
 
     def as_json(self) -> dict[str, Any]:
-        """One study as itself, several as `{"studies": [...]}`."""
+        """One study as itself, several as `{"studies": [...]}`, with `"pooled": [...]` where they are questions."""
         if len(self.studies) == 1:
             return self.studies[0].as_json()
-        return {"studies": [study.as_json() for study in self.studies]}
+        pooled = {"pooled": [study.as_json() for study in self.pooled]} if self.pooled else {}
+        return {"studies": [study.as_json() for study in self.studies], **pooled}
 
     def report(self, path: str | Path) -> Path:
         """Write a self-contained page (.html), a table (.md, .csv), all numbers (.json) or the figures (.png, .pdf).

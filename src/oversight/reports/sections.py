@@ -27,6 +27,7 @@ from oversight.reports.words import (
     method,
     notes,
     number,
+    pair,
     plural,
     title,
     unique,
@@ -59,12 +60,12 @@ def cell(estimate: Estimate, digits: int = 3) -> Raw:
 
 def name_of(study: Study, result: Result) -> Raw:
     """Supervisor, arrow, student; below it the method and what else differs."""
-    pair = f"{clean(study.weak_model)} {ARROW} {clean(study.strong_model)}"
+    who = pair(study, ARROW)
     extra = [f"{name} {clean(getattr(study, name))}" for name in context(result)]
     oracle = el("span", "oracle", class_="ov-badge", title="this method saw ground truth") if study.oracle else NONE
     below = el("span", ", ".join([clean(study.method), *extra]), class_="ov-below")
-    short = len(pair) <= SHORT_PAIR
-    return join([el("span", pair, class_="ov-short" if short else False), " ", below, oracle])
+    short = len(who) <= SHORT_PAIR
+    return join([el("span", who, class_="ov-short" if short else False), " ", below, oracle])
 
 
 def demo_notes(result: Result) -> Raw:
@@ -325,7 +326,7 @@ def page_title(result: Result) -> str:
         return "No studies"
     if len(result.studies) == 1:
         study = result.studies[0]
-        return f"{clean(study.task)}: {clean(study.weak_model)} {ARROW} {clean(study.strong_model)}, {method(study)}"
+        return f"{clean(study.task)}: {pair(study, ARROW)}, {method(study)}"
     names = unique(clean(study.task) for study in result.studies)
     tasks = ", ".join(names) if len(names) <= NAMED_TASKS else f"{len(names)} tasks"
     return f"{tasks}: {len(result.studies)} weak-to-strong studies"

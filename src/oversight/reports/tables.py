@@ -47,7 +47,7 @@ NARROWEST, FALLBACK_WIDTH = 40, 100
 GAP = "  "
 LABEL_WIDTH = 11
 COUNTS = ("n", "groups", "effective", "seeds")
-NAMES = ("task", "test", "weak_model", "strong_model", "method", "train", "weak_train", "oracle", "metric")
+NAMES = ("task", "test", "weak_model", "strong_model", "method", "train", "weak_train", "oracle", "planted", "metric")
 FACTS = (*NAMES, "n_test", "n_groups", "n_effective", "seeds", "chance")
 STYLES = {"head": "bold", "name": "bold cyan", "faint": "dim", "undefined": "yellow", "warning": "yellow", "plain": ""}
 
@@ -128,7 +128,7 @@ def as_csv(result: Result) -> str:
     `NAME_reason`.
     """
     metrics = unique(name for study in result.studies for role in ROLES for name in study.scores[role])
-    rows = [_record(study, metrics) for study in result.studies]
+    rows = [_record(study, metrics) for study in (*result.pooled, *result.studies)]
     columns = unique(name for row in rows or [_names_only()] for name in row)
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")

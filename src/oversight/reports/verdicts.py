@@ -13,6 +13,7 @@ from oversight.reports.words import (
     metric_name,
     pooled_counts,
     shown,
+    supervisor,
     value_of,
     why,
 )
@@ -38,8 +39,9 @@ def sentence(study: Study, names: Iterable[str] = ()) -> str:
     0.823. It recovers 61 % of the gap (95 % interval: 48 % to 73 %).
     """
     scores = [_score(study.score(role)) for role in ("student", "weak", "ceiling")]
+    weak = supervisor(study.weak_model, study.weak_train)
     oracle = ", an oracle that saw ground truth," if study.oracle else ""
-    who = f"{clean(study.strong_model)}, taught by {clean(study.weak_model)} with {clean(study.method)}{oracle or ','}"
+    who = f"{clean(study.strong_model)}, taught by {weak} with {clean(study.method)}{oracle or ','}"
     place = ", ".join(f"{name} {clean(getattr(study, name))}" for name in names)
     head = (
         f"{place + ': ' if place else ''}{who} scores {scores[0]} ({metric_name(study.metric)}); "

@@ -12,7 +12,8 @@ from oversight.metrics.intervals import Estimate
 from oversight.metrics.scores import METRICS
 
 if TYPE_CHECKING:
-    from oversight.reports.leaderboard import TaskLine
+    from oversight.reports.budget import BudgetCurve
+    from oversight.reports.leaderboard import Leaderboard, TaskLine
     from oversight.reports.result import Result, Study
 
 ROLES = ("weak", "student", "ceiling")
@@ -21,6 +22,8 @@ UNDEFINED = "undefined"
 NO_INTERVAL = "no interval"
 ARROW = "->"
 ORACLE = "(oracle)"
+PLANTED = "(planted)"
+PLANTED_NOTE = f"supervisors marked {PLANTED} are faults of ours: labels made from the truth, wrong where we put it"
 PLAIN_TRAINING = frozenset({"probe", "bow", "given", "planted"})
 UNSAFE = re.compile("[\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 SMALLEST_DIGITS, MOST_DIGITS = 2, 5
@@ -99,9 +102,27 @@ def main_estimates(study: Study) -> dict[str, Estimate]:
     return {**{role: study.score(role) for role in ROLES}, "gap": study.gap, "PGR": study.pgr}
 
 
-def pair(study: Study, arrow: str = ARROW) -> str:
+def planted(weak_train: str) -> bool:
+    """Whether labels of some supervisor were planted, by how the supervisors were trained."""
+    return "planted" in weak_train.split("+")
+
+
+def supervisor(model: str, weak_train: str) -> str:
+    """`bow`; one whose labels were planted is marked: `flipped:0.3 (planted)`."""
+    return f"{clean(model)} {PLANTED}" if planted(weak_train) else clean(model)
+
+
+def short(name: str, limit: int) -> str:
+    """A name of at most `limit` characters, for figures; that its supervisor is planted the mark says, or the name."""
+    bare = name.removesuffix(f" {PLANTED}")
+    if bare == name or bare.startswith("planted:"):
+        return clean(bare, limit=limit)
+    return f"{clean(bare, limit=limit - len(PLANTED) - 1)} {PLANTED}"
+
+
+def pair(of: Study | Leaderboard | BudgetCurve, arrow: str = ARROW) -> str:
     """`bow -> minilm@4`."""
-    return f"{clean(study.weak_model)} {arrow} {clean(study.strong_model)}"
+    return f"{supervisor(of.weak_model, of.weak_train)} {arrow} {clean(of.strong_model)}"
 
 
 def method(study: Study) -> str:
@@ -217,6 +238,8 @@ def notes(result: Result) -> list[tuple[str, str]]:
     lines += [("intervals", f"95 %, covering {text}") for text in covered]
     if any(study.oracle for study in result.studies):
         lines.append(("oracle", f"methods marked {ORACLE} saw ground truth"))
+    if any(planted(study.weak_train) for study in result.studies):
+        lines.append(("planted", PLANTED_NOTE))
     lines += [("beside", text) for study in result.studies for text in beside(study)]
     for study in result.studies:
         for estimate in main_estimates(study).values():

@@ -3,7 +3,7 @@
 from oversight.resolve.methods import load_method
 from oversight.resolve.models import ModelOptions, load_checkpoint, load_student, load_supervisor
 from oversight.resolve.stores import check_folder, load_store, store_path
-from oversight.resolve.studies import prepare, weak_to_strong
+from oversight.resolve.studies import prepare, prepare_all, weak_to_strong
 from oversight.resolve.tasks import load_task, load_tests
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "load_task",
     "load_tests",
     "prepare",
+    "prepare_all",
     "store_path",
     "weak_to_strong",
 ]

@@ -23,6 +23,7 @@ from oversight.studies.compare import LINEAR
 from oversight.studies.families import families_of, short_name
 from oversight.studies.weak_to_strong import Setup
 from oversight.tasks.task import Task
+from oversight.worlds.ladder import questions_of
 
 ALL = "all"
 NAIVE, MEAN = "naive", "mean"
@@ -133,6 +134,7 @@ def load_comparison(asked: Asked) -> Comparison:
     Raises:
         InputError: one line on what is wrong; also a task that is both for development and for the leaderboard.
     """
+    asked = replace(asked, tasks=_questions(asked.tasks), development=_questions(asked.development))
     check_asked(asked)
     n_supervisors = len(setups(_plan(asked, asked.tasks[:1], (), {}, baselines=False))[0].arms[0].supervisors)
     reference = NAIVE if n_supervisors == 1 else MEAN
@@ -172,6 +174,20 @@ def load_comparison(asked: Asked) -> Comparison:
         families=own,
         development_families=development,
     )
+
+
+def _questions(tasks: Sequence[str]) -> tuple[str, ...]:
+    """Every question of a set; tasks that are no set as they are.
+
+    Raises:
+        InputError: a set beside another task: numbers over questions and over tasks speak of different things.
+    """
+    found = [questions_of(one) for one in tasks]
+    if len(tasks) > 1:
+        several = [one for one, own in zip(tasks, found, strict=True) if own != (one,)]
+        if several:
+            raise InputError(f"compare: found {several[0]}, a set of questions, beside other tasks; expected it alone")
+    return tuple(name for own in found for name in own)
 
 
 def _check_apart(tasks: Sequence[Task]) -> None:

@@ -20,16 +20,20 @@ from oversight.models.prompted import Prompted
 from oversight.models.student import Student
 from oversight.resolve.recipes import PROBE, PROMPT, load_recipe, read_settings, takes_settings
 from oversight.supervision.boosted import PREFIX, ROUNDS, Boosted
+from oversight.supervision.corruption import Mistaken, check_structure
 from oversight.supervision.people import people
 from oversight.supervision.resampled import Resampled
-from oversight.supervision.supervisor import Supervisor, Trained
+from oversight.supervision.supervisor import Flipped, Supervisor, Trained
 from oversight.tasks.task import Task
+from oversight.worlds.ladder import PREFIX as LADDER
+from oversight.worlds.ladder import shipped_rung
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BOOST = re.compile(re.escape(PREFIX) + r"(.+?)(?::(\d+))?")
 REPEATED = re.compile(r"(.+)\*(\d+)")
+FLIPS, ERRORS = "flipped:", "planted:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,12 @@ class ModelOptions:
 
 
 AS_IS = ModelOptions()
+NO_STUDENTS = {
+    "labels:": "answers from a file",
+    PREFIX: "an ensemble",
+    FLIPS: "planted errors",
+    ERRORS: "planted errors",
+}
 
 
 def parts_of(spec: str) -> tuple[str, ...]:
@@ -74,7 +84,11 @@ def trained(spec: str, student: Callable[[str], Student]) -> tuple[Supervisor, .
     if not all(spec.split("+")):
         raise InputError(f"model '{spec}': found nothing beside a '+', expected a model on either side")
     found: list[Supervisor] = []
+    planted = planted_in(spec)
     for one, model in zip(spec.split("+"), parts_of(spec), strict=True):
+        if one in planted:
+            found.append(planted[one])
+            continue
         boosted, times, taught = BOOST.fullmatch(one), repeated(one)[1], student(model)
         if times:
             found += [Resampled(taught, i + 1) for i in range(times)]
@@ -85,7 +99,46 @@ def trained(spec: str, student: Callable[[str], Student]) -> tuple[Supervisor, .
 
 def is_network(spec: str) -> bool:
     """Whether a name is that of a network, or of several models among which there is one."""
-    return not spec.startswith("labels:") and any(part != "bow" for part in parts_of(spec))
+    if spec.startswith("labels:"):
+        return False
+    return any(part != "bow" and not part.startswith((FLIPS, ERRORS)) for part in parts_of(spec))
+
+
+def planted_in(spec: str) -> dict[str, Supervisor]:
+    """The planted supervisors of a name such as `bow+flipped:0.3+planted:longest:0.2`, by their part of it.
+
+    Raises:
+        InputError: a structure or a rate that cannot be, or one and the same twice, of which the second says nothing.
+    """
+    if spec.startswith("labels:"):
+        return {}
+    parts = [part for part in spec.split("+") if part.startswith((FLIPS, ERRORS)) and not repeated(part)[1]]
+    found = [_planted(part) for part in parts]
+    twice = [one.name for i, one in enumerate(found) if one in found[:i]]
+    if twice:
+        raise InputError(f"model '{spec}': found {twice[0]} twice, which errs on the same rows; expected each once")
+    return dict(zip(parts, found, strict=True))
+
+
+def _planted(part: str) -> Flipped | Mistaken:
+    if part.startswith(FLIPS):
+        return Flipped(_rate(part, part.removeprefix(FLIPS), form=f"{FLIPS}RATE"))
+    structure, _, rate = part.removeprefix(ERRORS).partition(":")
+    check_structure(structure)
+    return Mistaken(structure=structure, rate=_rate(part, rate, form=f"{ERRORS}{structure}:RATE"))
+
+
+def _rate(part: str, text: str, *, form: str) -> float:
+    expected = f"expected {form} with a share of rows in [0, 1)"
+    if not text:
+        raise InputError(f"model '{part}': found no rate, {expected}")
+    try:
+        rate = float(text)
+    except ValueError:
+        raise InputError(f"model '{part}': found the rate '{text}', {expected}") from None
+    if not 0 <= rate < 1:
+        raise InputError(f"model '{part}': found the rate {rate:g}, {expected}")
+    return abs(rate)
 
 
 def repeated(part: str) -> tuple[str, int]:
@@ -109,12 +162,14 @@ def load_checkpoint(name: ModelName, *, remote_code: bool = False, folder: Path 
         InputError: no such model, with the nearest name; or what to do offline.
     """
     path = folder / name.base
-    if name.revision is not None and (name.base == "minilm" or path.is_dir()):
+    if name.revision is not None and (name.base == "minilm" or name.base.startswith(LADDER) or path.is_dir()):
         raise InputError(
             f"model '{name.base}': found the revision '{name.revision}', which only a model of the Hub has"
         )
     if name.base == "minilm":
         return embedded()
+    if name.base.startswith(LADDER):
+        return shipped_rung(name.base.removeprefix(LADDER))
     if path.is_dir():
         return from_directory(path, name=str(Path(name.base)), remote_code=remote_code)
     if Path(name.base).is_absolute() or name.base.startswith((".", "~")) or path.is_file():
@@ -122,7 +177,9 @@ def load_checkpoint(name: ModelName, *, remote_code: bool = False, folder: Path 
         raise InputError(f"model '{name.base}': found {found} there, expected a directory with weights")
     if HUB_NAME.fullmatch(name.base):
         return from_hub(name.base, revision=name.revision, remote_code=remote_code)
-    raise InputError(f"{unknown('model', name.base, ['bow', 'minilm'])}; or give a directory, or org/name of the Hub")
+    raise InputError(
+        f"{unknown('model', name.base, ['bow', 'minilm', 'ladder:xl'])}; or give a directory, or org/name of the Hub"
+    )
 
 
 def load_student(spec: str | Student, options: ModelOptions = AS_IS) -> Student:
@@ -138,7 +195,7 @@ def student_in(folder: Path, spec: str | Student, options: ModelOptions, *, here
     """`load_student`, where a relative directory starts from `folder`; `here`: it is to work on this machine."""
     if not isinstance(spec, str):
         return spec
-    for prefix, what in (("labels:", "answers from a file"), (PREFIX, "an ensemble")):
+    for prefix, what in NO_STUDENTS.items():
         if spec.startswith(prefix):
             raise InputError(f"model '{spec}': {what} can supervise, but cannot be trained")
     name = parse_model(spec, folder=folder)
@@ -216,9 +273,8 @@ def load_supervisor(
     tests: Mapping[str, Task] | None = None,
     folder: Path = Path(),
 ) -> tuple[Supervisor, ...]:
-    """One supervisor by name, several joined by `+`, boosted or repeated, a student that becomes one, or one as it is.
-
-    `tests` are the further test sets, and `folder` is what a relative path starts from.
+    """One supervisor by name, several joined by `+`, boosted, repeated or planted, a student that becomes one, or one
+    as it is. `tests` are the further test sets, and `folder` is what a relative path starts from.
 
     Raises:
         InputError: unknown model, or a fault in a label file.
@@ -230,4 +286,6 @@ def load_supervisor(
     if spec.startswith("labels:"):
         _check_unset(spec, options)
         return (people(folder / spec.removeprefix("labels:"), task, tests=tests),)
+    for part in planted_in(spec):
+        _check_unset(part, options)
     return trained(spec, lambda name: student_in(folder, name, options))

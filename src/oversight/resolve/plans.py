@@ -15,13 +15,14 @@ from oversight.methods.method import Method, OracleMethod, check_needs
 from oversight.metrics.pool import check_scope
 from oversight.models.student import Student
 from oversight.resolve.methods import load_method
-from oversight.resolve.models import ModelOptions, load_supervisor, student_in, trained
+from oversight.resolve.models import ModelOptions, load_supervisor, planted_in, student_in, trained
 from oversight.resolve.plan_file import parse
-from oversight.resolve.studies import MOST_SEEDS, worded
+from oversight.resolve.studies import MOST_SEEDS, check_worlds, worded
 from oversight.resolve.sweep_plan import STUDENT, SUPERVISOR, SweepPlan, TaskTable
 from oversight.resolve.tables import quoted
 from oversight.resolve.tasks import hub_address, load_tests, task_in
 from oversight.studies.weak_to_strong import Arm, Setup, seeds_of
+from oversight.supervision.corruption import beside
 from oversight.supervision.supervisor import Supervisor
 from oversight.tasks import TASKS
 from oversight.tasks.hub import PREFIX
@@ -29,6 +30,7 @@ from oversight.tasks.joining import NearDuplicates
 from oversight.tasks.records import bad, one_line, shown, unreadable
 from oversight.tasks.split import limit
 from oversight.tasks.task import Task
+from oversight.worlds.ladder import questions_of
 
 __all__ = ["PRESETS", "SweepPlan", "from_document", "override", "preset", "read_plan", "setups"]
 
@@ -128,7 +130,7 @@ def setups(plan: SweepPlan, *, here: bool = True) -> list[Setup]:
     for task in plan.tasks:
         cells = plan.cells(task)
         if cells:
-            made.append(load.setup(task, cells))
+            made += [load.setup(one, cells, of=task) for one in questions_of(task, folder=load.folder)]
     if not made:
         raise bad(load.place(), found="that [[exclude]] leaves out every arm", expected="at least one arm")
     return made
@@ -162,11 +164,12 @@ class _Loader:
         """Where in the plan something was named, for messages."""
         return f"plan {self.plan.name}" + (f": {'.'.join(map(quoted, keys))}" if keys else "")
 
-    def setup(self, name: str, cells: Sequence[tuple[str, str, str]]) -> Setup:
-        """The study of one task."""
+    def setup(self, name: str, cells: Sequence[tuple[str, str, str]], *, of: str) -> Setup:
+        """The study of one task, or of one question of the task that the plan names."""
         plan = self.plan
         with _named(self.place("tasks")):
-            task, tests = self.data(name)
+            task, tests = self.data(name, of)
+            check_worlds(task, [model for weak, strong, _ in cells for model in (weak, strong)], folder=self.folder)
         supervisors = {weak: self.supervisor(weak, task, tests) for weak in dict.fromkeys(cell[0] for cell in cells)}
         students = {strong: self.student(strong, STUDENT, task) for strong in dict.fromkeys(cell[1] for cell in cells)}
         return Setup(
@@ -179,9 +182,9 @@ class _Loader:
             covers=plan.covers,
         )
 
-    def data(self, name: str) -> tuple[Task, dict[str, Task]]:
-        """A task and its further test sets."""
-        plan, own = self.plan, self.plan.task_tables.get(name, TaskTable())
+    def data(self, name: str, of: str) -> tuple[Task, dict[str, Task]]:
+        """A task and its further test sets; `of` is what the plan calls it."""
+        plan, own = self.plan, self.plan.task_tables.get(of, TaskTable())
         strict = plan.strict if own.strict is None else own.strict
         near = NearDuplicates(
             do=own.near_duplicates or plan.near.do,
@@ -193,9 +196,10 @@ class _Loader:
 
     def supervisor(self, name: str, task: Task, tests: Mapping[str, Task]) -> tuple[Supervisor, ...]:
         """One supervisor, or several joined by `+`, each with its own options."""
-        if name.startswith("labels:"):
-            with _named(self.place("supervisors")):
+        with _named(self.place("supervisors")):
+            if name.startswith("labels:"):
                 return load_supervisor(name, task, tests=tests, folder=self.folder)
+            planted_in(name)
         return trained(name, lambda one: self.student(one, SUPERVISOR, task))
 
     def student(self, name: str, role: str, task: Task) -> Student:
@@ -217,13 +221,17 @@ class _Loader:
         *,
         n_classes: int,
     ) -> tuple[Arm, ...]:
-        """An arm for every cell; where all methods were asked for, for those whose method applies."""
+        """An arm for every cell; where all methods were asked for, for those whose method applies.
+
+        A planted supervisor that needs a reference has that of its arm's student.
+        """
+        own = {(weak, strong): beside(supervisors[weak], students[strong]) for weak, strong, _ in cells}
         found: list[Arm] = []
         refused: dict[tuple[str, str], InputError] = {}
         served: set[tuple[str, str]] = set()
         for weak, strong, name in cells:
             shown, method = self.methods[name]
-            arm = Arm(supervisors=supervisors[weak], student=students[strong], method=method, method_name=shown)
+            arm = Arm(supervisors=own[weak, strong], student=students[strong], method=method, method_name=shown)
             try:
                 with _named(f"{self.place('methods')} with supervisor {weak}, student {strong}"):
                     check_needs(
@@ -261,7 +269,7 @@ def _overridden(plan: SweepPlan, asked: Mapping[str, Any]) -> SweepPlan:
 
 def _from_here(task: str, folder: str) -> str:
     """A task named in the current directory, as a plan in `folder` would name it: a path is made absolute."""
-    if Path.cwd() == Path(folder) or task in TASKS:
+    if Path.cwd() == Path(folder) or task in TASKS or questions_of(task, folder=Path(folder)) != (task,):
         return task
     if task.startswith(PREFIX):
         return hub_address(task, Path.cwd())

@@ -12,10 +12,11 @@ from oversight.errors import InputError, unknown
 from oversight.methods.method import Method, OracleMethod
 from oversight.metrics.pool import NEW_ROWS, check_scope
 from oversight.metrics.scores import METRICS
+from oversight.models.names import parse_model
 from oversight.models.student import Student
 from oversight.reports.result import Result
 from oversight.resolve.methods import load_method
-from oversight.resolve.models import AS_IS, ModelOptions, is_network, load_student, load_supervisor
+from oversight.resolve.models import AS_IS, ModelOptions, is_network, load_student, load_supervisor, parts_of
 from oversight.resolve.recipes import PROMPT, ROLES, check_roles, check_train, takes_settings, trains_of
 from oversight.resolve.stores import load_store
 from oversight.resolve.tasks import load_tests, task_in
@@ -26,6 +27,7 @@ from oversight.tasks.columns import FIND, Columns
 from oversight.tasks.joining import USUAL, NearDuplicates
 from oversight.tasks.split import limit
 from oversight.tasks.task import Task
+from oversight.worlds.ladder import check_world, questions_of
 
 MOST_SEEDS = 1000
 
@@ -84,7 +86,7 @@ def _check_train(both: Sequence[ModelOptions], specs: Sequence[Any]) -> None:
         check_train(options.train)
         if takes_settings(options.train) and not (_networks(specs) or any(not isinstance(one, str) for one in specs)):
             raise InputError(
-                f"--train: found {options.train}, but only bow and labels, which are not fine-tuned; "
+                f"--train: found {options.train}, but only bow, labels and planted errors, which are not fine-tuned; "
                 "expected a network such as minilm"
             )
 
@@ -136,6 +138,7 @@ def prepare(
     near = NearDuplicates(do=near_duplicates, at=near_duplicates_at)
     loaded = limit(task_in(Path(), task, columns=columns, strict=strict, near=near), n_train=n_train, n_test=n_test)
     loaded, further = load_tests(loaded, tests or {}, columns=columns, strict=strict, near=near)
+    check_worlds(loaded, [*_several(weak), *_several(strong)])
     weak_options, strong_options = (worded(one, loaded) for one in (weak_options, strong_options))
     methods = _load_methods(_several(method), method_settings or {}, partial(load_student, options=strong_options))
     students = [load_student(one, strong_options) for one in _several(strong)]
@@ -148,6 +151,25 @@ def prepare(
         metric=metric,
         covers=scope,
     )
+
+
+def check_worlds(task: Task, models: Sequence[Any], *, folder: Path = Path()) -> None:
+    """Refuse networks that were grown in another world than that of the question.
+
+    Raises:
+        InputError: the first, with both worlds.
+    """
+    if task.question_of is not None:
+        named = (part for one in models if isinstance(one, str) for part in parts_of(one))
+        for name in dict.fromkeys(parse_model(part, folder=folder).base for part in named):
+            check_world(task, name, folder / name)
+
+
+def prepare_all(task: str | Path | Task, **asked: Any) -> tuple[Setup, ...]:
+    """`prepare` for every question of a set such as `ladder`, for any other task once."""
+    if isinstance(task, Task):
+        return (prepare(task, **asked),)
+    return tuple(prepare(one, **asked) for one in questions_of(str(task)))
 
 
 def weak_to_strong(
@@ -179,7 +201,8 @@ def weak_to_strong(
             `prepare`.
 
     Returns:
-        One study per supervisor, student, method and test set, in this order of nesting.
+        One study per supervisor, student, method and test set, in this order of nesting; of a set of questions, these
+        for every question, and pooled over them.
 
     Raises:
         InputError: something given is bad; nothing was computed or written.
@@ -187,5 +210,5 @@ def weak_to_strong(
     Source: Burns et al. 2023, arXiv:2312.09390.
     """
     keep_models = options.pop("keep_models", True)
-    setup = prepare(task, weak=weak, strong=strong, method=method, seeds=seeds, **options)
-    return run_study(setup, store=load_store(store), progress=progress, keep_models=keep_models)
+    setups = prepare_all(task, weak=weak, strong=strong, method=method, seeds=seeds, **options)
+    return run_study(setups, store=load_store(store), progress=progress, keep_models=keep_models)

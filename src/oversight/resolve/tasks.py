@@ -19,6 +19,7 @@ from oversight.tasks.records import READERS
 from oversight.tasks.resembling import without_resembling
 from oversight.tasks.split import limit, with_test
 from oversight.tasks.task import Task
+from oversight.worlds.ladder import LADDER, question_task
 
 
 def load_task(
@@ -56,6 +57,9 @@ def task_in(
     if isinstance(spec, Task):
         return spec
     name = str(spec)
+    question = question_task(name, folder=folder)
+    if question is not None:
+        return question
     if name in TASKS:
         return TASKS[name]()
     if name.startswith(PREFIX):
@@ -63,7 +67,7 @@ def task_in(
     elif (folder / name).exists() or "/" in name or name.endswith(tuple(READERS)):
         task = load_files(folder / name, columns=columns, strict=strict, near=near)
     else:
-        raise InputError(f"{unknown('task', name, TASKS)}; or give a file, a directory, or hf:org/name")
+        raise InputError(f"{unknown('task', name, (*TASKS, LADDER))}; or give a file, a directory, or hf:org/name")
     return replace(task, name=name, source=name)
 
 

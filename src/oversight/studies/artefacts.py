@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -102,11 +103,13 @@ def surface(rows: Rows) -> Floats:
     return first if rows.others is None else first - np.array([_surface(text) for text in rows.others])
 
 
-def _surface(text: str) -> list[float]:
+@lru_cache(maxsize=1 << 15)
+def _surface(text: str) -> tuple[float, ...]:
+    """Remembered: questions about the same texts, and studies of one task, look at them again and again."""
     n, words, counts = max(1, len(text)), text.split(), Counter(text)
     kinds = (str.isupper, str.isdigit, str.isspace, str.isalpha)
     end = text.rstrip()[-1:]
-    return [
+    return (
         np.log1p(len(text)),
         np.log1p(len(words)),
         len(text) / max(1, len(words)),
@@ -117,7 +120,7 @@ def _surface(text: str) -> list[float]:
         float(end.isalpha()),
         float(end.isdigit()),
         float(end in tuple(".!?")),
-    ]
+    )
 
 
 @one_thread()

@@ -23,6 +23,7 @@ from oversight.metrics.contrasts import (
 )
 from oversight.metrics.intervals import Estimate, Moments, linear_interval, moments
 from oversight.metrics.limits import between
+from oversight.metrics.questions import combined_questions
 from oversight.metrics.scores import METRICS, Metric, oriented
 from oversight.reports.leaderboard import BaselineLine, Cell, Leaderboard, Standing, TaskLine
 from oversight.reports.result import Study, TestRows
@@ -298,9 +299,12 @@ def _gain_at(
 
 
 def _combined(boards: Mapping[str, _Board], tasks: Sequence[Moments], families: Mapping[str, str]) -> Combined:
-    """Every board's moments, in the order of the boards, as those of one task."""
-    metric = METRICS[next(iter(next(iter(boards.values())).studies.values())).metric]
-    return combine(tasks, [families[task] for task in boards], limits=metric.oriented_limits)
+    """Every board's moments, in the order of the boards, as those of one task; of questions, over questions."""
+    first = next(iter(next(iter(boards.values())).studies.values()))
+    limits = METRICS[first.metric].oriented_limits
+    if first.question_of is not None and len(tasks) > 1:
+        return combined_questions(np.stack([m.p for m in tasks]), samples=[m.sample for m in tasks], limits=limits)
+    return combine(tasks, [families[task] for task in boards], limits=limits)
 
 
 def _family_gain(

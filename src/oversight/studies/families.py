@@ -53,6 +53,8 @@ def families_of(tasks: Sequence[Task], given: Mapping[str, Sequence[str]]) -> di
 
 
 def _twins(one: Task, other: Task) -> bool:
+    if one.question_of is not None and one.question_of == other.question_of:
+        return False  # questions of a set are pooled over questions, whose spread holds what they share
     first, second = sorted((short_name(one.name), short_name(other.name)), key=len)
     if second.startswith(f"{first}_"):
         return True

@@ -25,7 +25,7 @@ from oversight.versions import minors
 
 OF_NETWORKS = ("torch", "transformers")
 RUN_NETWORKS = frozenset(["fine_tuned", "prompted", "elicited", "coherent"])
-WITHOUT_TORCH = frozenset(["trained", "given", "flipped", "bag_of_words", "with_loss"])
+WITHOUT_TORCH = frozenset(["trained", "given", "flipped", "mistaken", "bag_of_words", "with_loss"])
 T = TypeVar("T")
 VERSIONS: Mapping[str, int] = {"features": 1, "supervise": 2, "teach": 8, "ceiling": 2, "rows": 1, "score": 8}
 

@@ -16,6 +16,7 @@ from oversight.runs.kept import Kept
 from oversight.runs.store import DirectoryStore, Outcome, Store
 from oversight.studies.leaks import with_suspicions
 from oversight.studies.places import OLDER
+from oversight.studies.pooled import pooled_over_questions
 from oversight.studies.rows import joined
 from oversight.studies.score import from_json
 from oversight.tasks.task import Floats
@@ -44,6 +45,7 @@ def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
     return Study(
         **told,
         **found,
+        planted=planted_in(names),
         scores={role: {name: from_json(one) for name, one in by_name.items()} for role, by_name in roles.items()},
         agreement={name: from_json(one) for name, one in record["agreement"].items()},
         warnings=tuple(dict.fromkeys((*names["warnings"], *record["warnings"]))),
@@ -54,6 +56,7 @@ def study_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Study:
         theory=theory_of(names, record),
         scope=record.get("scope", THESE_ROWS),
         no_theory=why_no_theory(names) or (None if "theory" in record else NOT_KEPT),
+        question_of=names.get("question_of"),
     )
 
 
@@ -76,14 +79,18 @@ def theory_of(names: Mapping[str, Any], record: Mapping[str, Any]) -> Theory | N
 
 
 def why_no_theory(names: Mapping[str, Any]) -> str | None:
-    """Why theory says nothing of a study, from its names alone; None where it does.
-
-    Names that were written down before they said `planted` tell it by how the supervisors were trained.
-    """
+    """Why theory says nothing of a study, from its names alone; None where it does."""
     if names["oracle"]:
         return SAW_TRUTH
-    planted = names.get("planted", any(how in MADE_FROM_TRUTH for how in str(names["weak_train"]).split("+")))
-    return PLANTED if planted else None
+    return PLANTED if planted_in(names) else None
+
+
+def planted_in(names: Mapping[str, Any]) -> bool:
+    """Whether truth was planted; names that do not say so, which are older, tell it by how supervisors were trained."""
+    found = names.get("planted")
+    if found is None:
+        return any(how in MADE_FROM_TRUTH for how in str(names["weak_train"]).split("+"))
+    return bool(found)
 
 
 def stored_result(store: DirectoryStore, kept: Sequence[Kept]) -> tuple[Result, int]:
@@ -98,8 +105,12 @@ def stored_result(store: DirectoryStore, kept: Sequence[Kept]) -> tuple[Result, 
         elif key not in found:
             unfinished += 1
     about = dict(kept[-1].about) if kept else {}
+    studies = with_suspicions(tuple(found.values()))
     return Result(
-        studies=with_suspicions(tuple(found.values())), about=about, rows_of=lambda study: stored_rows(store, study)
+        studies=studies,
+        pooled=pooled_over_questions(studies),
+        about=about,
+        rows_of=lambda study: stored_rows(store, study),
     ), unfinished
 
 

@@ -28,8 +28,10 @@ from oversight.studies.kinds import KINDS
 from oversight.studies.leaks import with_suspicions
 from oversight.studies.places import IS_NAIVE, NO_NAIVE
 from oversight.studies.plan import Plan
+from oversight.studies.pooled import pooled_over_questions
 from oversight.studies.shelf import fits_kept_in
 from oversight.studies.stored import MADE_FROM_TRUTH, stored_rows, study_of
+from oversight.supervision.corruption import beside
 from oversight.supervision.supervisor import Derived, Supervisor
 from oversight.tasks.split import Seed
 from oversight.tasks.task import Task
@@ -135,6 +137,7 @@ class Scored:
             "planted": setup.planted or arm.planted,
             "seeds": len(setup.seeds),
             "warnings": list(dict.fromkeys((*setup.task.warnings, *own.warnings))),
+            **({} if setup.task.question_of is None else {"question_of": setup.task.question_of}),
             "keys": {
                 "score": [self.step.key],
                 "weak": [step.key for labels, _, _ in self.runs for step in labels],
@@ -203,7 +206,9 @@ class Campaign:
             run_graph(behind, store=store)  # what was damaged since is made again
             return stored_rows(store, study)
 
-        found = Result(studies=with_suspicions(studies), about=about or {}, rows_of=rows_of)
+        suspected = with_suspicions(studies)
+        pooled = pooled_over_questions(suspected)
+        found = Result(studies=suspected, pooled=pooled, about=about or {}, rows_of=rows_of)
         return found, len(self.scored) - len(studies)
 
     def _with_provenance(self, study: Study) -> Study:
@@ -289,7 +294,7 @@ def plan_studies(setups: Sequence[Setup], *, keep_models: bool = True) -> Campai
 
 
 def run_study(
-    setup: Setup,
+    setup: Setup | Sequence[Setup],
     *,
     store: Store | None = None,
     progress: Progress | None = None,
@@ -299,7 +304,7 @@ def run_study(
     """Run what the store does not have and put the numbers together.
 
     Args:
-        setup: what to run.
+        setup: what to run; one for each of several questions.
         store: where results, and the checkpoints of unfinished fits, are kept; None = in memory.
         progress: told what is being done.
         about: what the result says of itself.
@@ -311,11 +316,13 @@ def run_study(
 
 
 def begin_study(
-    setup: Setup, *, store: Store, about: Mapping[str, Any] | None = None, keep_models: bool = True
+    setup: Setup | Sequence[Setup], *, store: Store, about: Mapping[str, Any] | None = None, keep_models: bool = True
 ) -> Campaign:
     """Plan a study and write down in the store what is asked for; nothing is computed. Arguments: see `run_study`."""
-    campaign = plan_studies([setup], keep_models=keep_models)
-    write_down(store, campaign.kept(f"w2s {setup.task.name}", {**(about or {}), "made": now()}))
+    setups = each(setup)
+    campaign = plan_studies(setups, keep_models=keep_models)
+    name = setups[0].task.question_of if len(setups) > 1 else setups[0].task.name
+    write_down(store, campaign.kept(f"w2s {name}", {**(about or {}), "made": now()}))
     return replace(campaign, found=records_in(store, campaign.graph.steps))
 
 
@@ -326,6 +333,11 @@ def finish_study(
     run_graph(campaign.graph, store=store, progress=progress)
     result, _ = campaign.result(store, about=about)
     return result
+
+
+def each(setup: Setup | Sequence[Setup]) -> Sequence[Setup]:
+    """Several studies, or one as several."""
+    return [setup] if isinstance(setup, Setup) else setup
 
 
 def write_down(store: Store, kept: Kept) -> None:
@@ -348,9 +360,9 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def count_steps(setup: Setup, store: Store) -> dict[str, int]:
+def count_steps(setup: Setup | Sequence[Setup], store: Store) -> dict[str, int]:
     """Steps still to be done, by kind."""
-    graph = plan_studies([setup]).graph
+    graph = plan_studies(each(setup)).graph
     counts: dict[str, int] = {}
     for key in graph.missing(lambda key: store.get(key) is not None):
         kind = graph.steps[key].kind
@@ -370,10 +382,13 @@ def arms_of(
     students: Sequence[Student],
     methods: Sequence[tuple[str, Method | OracleMethod]],
 ) -> tuple[Arm, ...]:
-    """Every supervisor with every student by every method, in this order of nesting."""
+    """Every supervisor with every student by every method, in this order of nesting.
+
+    A planted supervisor that needs a reference has that of its arm's student.
+    """
+    pairs = [(beside(weak, student), student) for weak in supervisors for student in students]
     return tuple(
         Arm(supervisors=weak, student=student, method=method, method_name=name)
-        for weak in supervisors
-        for student in students
+        for weak, student in pairs
         for name, method in methods
     )

@@ -1,17 +1,18 @@
-"""Planted supervisors that err equally often, each on other rows: what counts is where they err, not how often."""
+"""Planted supervisors that err in places of which we know: as often as another one does, or on a share of the rows."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from oversight.errors import InputError, unknown
 from oversight.models.backbone import Backbone
-from oversight.supervision.supervisor import Supervision, Supervisor
+from oversight.models.student import Student
+from oversight.supervision.supervisor import Supervision, Supervisor, Trained
 from oversight.tasks.split import Seed, Split
 from oversight.tasks.task import Bools, Floats, Ints, Labels, Rows, Task
 from oversight.ties import drawn_choices, right_shares
@@ -26,6 +27,7 @@ STRUCTURES: Mapping[str, str] = {
     "confident": "where the reference is right and most sure",
 }
 REFERRED = ("unconfident", "confident")
+PLANTED = tuple(name for name in STRUCTURES if name != WEAK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,7 @@ class Errors:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.structure not in STRUCTURES or self.structure == WEAK:
-            raise unknown("structure of errors", self.structure, [name for name in STRUCTURES if name != WEAK])
+        check_structure(self.structure)
 
     def on(self, rows: Rows, truth: Ints, *, reference: Floats | None = None) -> Bools:
         """(n,) which rows are wrong; a function of the set of rows, whatever their order.
@@ -85,6 +86,16 @@ class Errors:
 def _confident_first(draws: Floats, sure: Floats, right: Bools) -> Ints:
     """Rows that are right, the surest first; then the others, the least sure first."""
     return np.lexsort((draws, np.where(right, -sure, sure), ~right))
+
+
+def check_structure(name: str) -> None:
+    """Refuse what is no place of planted errors.
+
+    Raises:
+        InputError: with those that there are.
+    """
+    if name not in PLANTED:
+        raise unknown("structure of errors", name, PLANTED)
 
 
 def lengths(rows: Rows) -> Ints:
@@ -219,3 +230,103 @@ class Corrupted:
 def _n_wrong(answered: Bools, classes: Ints, truth: Ints) -> int:
     """Answered rows whose class is not the true one."""
     return int((answered & (classes != truth)).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistaken:
+    """A planted supervisor that is wrong on a share of the rows of every part, in the place that is named.
+
+    It sees the truth, as `Corrupted` does: of n transfer, validation or test rows exactly round(rate n) are wrong
+    (Python's rounding: halves to even), whatever the seed, which draws the rows and breaks ties. All weight is on the
+    class named.
+
+    Attributes:
+        structure: one of PLANTED.
+        rate: the share, in [0, 1).
+        reference: a model that is good at the task and learned from other rows, for `unconfident` and `confident`;
+            None = the strong model of the arm, trained on the weak half's truth (see `beside`).
+    """
+
+    kind: ClassVar[str] = "mistaken"
+
+    structure: str
+    rate: float
+    reference: Supervisor | None = None
+
+    def __post_init__(self) -> None:
+        check_structure(self.structure)
+        if not 0 <= self.rate < 1:
+            raise InputError(
+                f"planted:{self.structure}: found the rate {self.rate:g}, expected a share of rows in [0, 1)"
+            )
+        if self.structure not in REFERRED and self.reference is not None:
+            raise InputError(f"planted:{self.structure}: found a reference, which it does not use; expected none")
+
+    @property
+    def name(self) -> str:
+        """`planted:longest:0.3`."""
+        return f"planted:{self.structure}:{self.rate:g}"
+
+    @property
+    def train(self) -> str:
+        """Not at all."""
+        return "planted"
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """None: its reference reads its own."""
+        return ()
+
+    @property
+    def sources(self) -> tuple[Supervisor, ...]:
+        """The reference, where it is needed."""
+        return () if self.reference is None else (self.reference,)
+
+    def beside(self, student: Student) -> Mistaken:
+        """The same in an arm with this student, whose model is the reference where one is needed and none given."""
+        if self.structure not in REFERRED or self.reference is not None:
+            return self
+        return replace(self, reference=Trained(student))
+
+    def check(self, task: Task, split: Split, tests: Mapping[str, Task]) -> None:
+        """The truth of every row is read off the task, so there can be no further test sets.
+
+        Raises:
+            InputError: there are some, a reference that is missing, or what it refuses.
+        """
+        if tests:
+            found = ", ".join(tests)
+            raise InputError(f"{self.name}: knows the truth of {task.name} only, found further tests {found}")
+        if self.structure in REFERRED and self.reference is None:
+            raise InputError(f"{self.name}: found no reference, expected a model that is good at the task")
+        for source in self.sources:
+            source.check(task, split, tests)
+
+    def answers(self, rows: Rows) -> Bools:
+        """All."""
+        return np.ones(len(rows), bool)
+
+    def supervise(self, task: Task, split: Split, targets: Sequence[Rows], *, seed: Seed) -> Supervision:
+        """After its reference has."""
+        given = [source.supervise(task, split, targets, seed=seed).labels for source in self.sources]
+        return self.derive(task, targets, given, seed=seed)
+
+    def derive(
+        self, task: Task, targets: Sequence[Rows], given: Sequence[Sequence[Labels]], *, seed: Seed
+    ) -> Supervision:
+        """See `Derived.derive`."""
+        labels: list[Labels] = []
+        counts = [round(self.rate * len(rows)) for rows in targets]
+        for i, (rows, n_wrong) in enumerate(zip(targets, counts, strict=True)):
+            truth = task.truth(rows)
+            reference = given[0][i].on(rows).probs if given else None
+            errors = Errors(structure=self.structure, n_wrong=n_wrong, seed=seed.init)
+            wrong = errors.on(rows, truth, reference=reference)
+            classes = named(rows, truth, wrong, n_classes=task.n_classes, seed=seed.init)
+            labels.append(Labels.of(rows, np.eye(task.n_classes)[classes], source=self.name))
+        return Supervision(labels=tuple(labels), choices={"wrong": counts, "of": [len(rows) for rows in targets]})
+
+
+def beside(supervisors: Sequence[Supervisor], student: Student) -> tuple[Supervisor, ...]:
+    """The supervisors of an arm with this student: planted ones without a reference take its model, others stay."""
+    return tuple(one.beside(student) if isinstance(one, Mistaken) else one for one in supervisors)

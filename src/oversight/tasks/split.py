@@ -89,6 +89,13 @@ def cut_by_group(
     part = np.zeros(len(groups), np.int64)
     classes = labels.tolist()
     for rows in members:
+        if len(rows) == 1:  # as below, without counting to one
+            c = classes[rows[0]]
+            costs = [(2 * (own[c] - wanted[c]) + 1) / wanted[c] for own, wanted in zip(have, target, strict=True)]
+            best = costs.index(min(costs))
+            part[rows[0]] = best
+            have[best][c] += 1
+            continue
         counts: dict[int, int] = defaultdict(int)
         for i in rows:
             counts[classes[i]] += 1

@@ -155,6 +155,7 @@ class Task:
         difficulty: n names of kinds of difficulty, or None.
         source, licence, version: where the rows are from.
         grouped: whether a group was named (without it, each distinct text is its own group).
+        question_of: the set of questions of which it is one, if any: their numbers are pooled over questions.
         warnings: one line each on what was found while loading.
     """
 
@@ -170,6 +171,7 @@ class Task:
     licence: str = ""
     version: str = ""
     grouped: bool = False
+    question_of: str | None = None
     warnings: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
