@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from oversight.errors import InputError
@@ -87,6 +87,7 @@ def test_the_test_is_the_same_for_every_seed(task_seed: int, one: int, other: in
     assert split_task(task, seed=one).test == split_task(task, seed=other).test
 
 
+@example(75701, 0, 0)  # a sum over the classes of a group in the order in which they came
 @given(TASK_SEEDS, st.integers(0, 50), st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
 def test_the_order_of_the_file_changes_no_part(task_seed: int, seed: int, shuffle: int) -> None:

@@ -99,8 +99,9 @@ def cut_by_group(
         counts: dict[int, int] = defaultdict(int)
         for i in rows:
             counts[classes[i]] += 1
+        in_order = sorted(counts.items())  # sums of floats depend on it, and the order of the file must not count
         costs = [
-            sum(g * (2 * (have[p][c] - target[p][c]) + g) / target[p][c] for c, g in counts.items())
+            sum(g * (2 * (have[p][c] - target[p][c]) + g) / target[p][c] for c, g in in_order)
             for p in range(len(shares))
         ]
         best = min(range(len(shares)), key=costs.__getitem__)
