@@ -171,7 +171,8 @@ def _loss(net: GPT2LMHeadModel, ids: Tensor, world: World) -> Tensor:
     import torch
 
     words = world.vocabulary
-    states: Any = net.transformer(input_ids=ids).last_hidden_state[:, 1:-1:2]
+    read = (ids != words.pad).long()
+    states: Any = net.transformer(input_ids=ids, attention_mask=read).last_hidden_state[:, 1:-1:2]
     weights: Any = net.transformer.wte.weight[words.first_side : words.first_name]
     told = ids[:, 2::2]
     return torch.nn.functional.cross_entropy(
