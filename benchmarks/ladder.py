@@ -24,6 +24,7 @@ from oversight.worlds.nursery import grow_ladder
 from oversight.worlds.world import World
 
 METHODS = ("naive", "confidence", "confidence_filter")
+NAIVE = METHODS[:1]
 SUPERVISORS = ("early-s", "early-m", "early-l", "narrow-s", "narrow-m")
 STUDENTS = ("m", "l", "xl")
 SEEDS = 3
@@ -39,9 +40,11 @@ def told(one: Estimate) -> dict[str, Any]:
     return {**one.as_json(), "reason": one.reason}
 
 
-def study(task: str, weak: Sequence[str], strong: Sequence[str], store: Path) -> ov.Result:
+def study(
+    task: str, weak: Sequence[str], strong: Sequence[str], store: Path, methods: Sequence[str] = METHODS
+) -> ov.Result:
     """Every pair by every method."""
-    return ov.weak_to_strong(task, weak=list(weak), strong=list(strong), method=list(METHODS), seeds=SEEDS, store=store)
+    return ov.weak_to_strong(task, weak=list(weak), strong=list(strong), method=list(methods), seeds=SEEDS, store=store)
 
 
 def rows_of(result: ov.Result) -> list[dict[str, Any]]:
@@ -68,7 +71,7 @@ def pairs(work: Path) -> dict[str, Any]:
         task, prefix = ("ladder", "ladder:") if seed == 0 else (str(place), f"{place}/")
         cards = {name: card.known for name in RUNGS if (card := read_card(place / name)) is not None}
         result = study(task, [prefix + one for one in SUPERVISORS], [prefix + one for one in STUDENTS], work / "store")
-        rows = [{**row, **{role: _rung(row[role]) for role in ("weak", "strong")}} for row in _named(result)]
+        rows = _named(result)
         found[str(seed)] = {"known": cards, "pairs": rows}
         show(f"seed {seed}", rows)
     return found
@@ -79,25 +82,26 @@ def _named(result: ov.Result) -> list[dict[str, Any]]:
     rows = rows_of(result)
     for row, one in zip(rows, result.pooled, strict=True):
         row["scores"] = {role: told(one.score(role)) for role in ("weak", "student", "ceiling")}
-        row["weak"], row["strong"] = one.weak_model, one.strong_model
+        row["weak"], row["strong"] = _rung(one.weak_model), _rung(one.strong_model)
         del row["student"], row["ceiling"]
     return rows
 
 
 def _rung(name: str) -> str:
-    return name.rpartition(":")[2].rpartition("/")[2]
+    """Its name without where it lies; a planted supervisor's as it is."""
+    return name if name.startswith("flipped:") else name.rpartition(":")[2].rpartition("/")[2]
 
 
 def dials(work: Path) -> dict[str, Any]:
-    """Each dial against PGR of one pair, and the gains of methods."""
+    """Each dial against PGR of one pair, naive."""
     store, pair = work / "store", ([f"ladder:{WEAK}"], [f"ladder:{STRONG}"])
     found: dict[str, Any] = {"noise": {}, "spurious": {}, "unanswerable": {}, "unevenness": {}, "salience": {}}
     for value in NOISE:
-        found["noise"][value] = _named(study("ladder", [f"flipped:{value}"], pair[1], store))
+        found["noise"][value] = _named(study("ladder", [f"flipped:{value}"], pair[1], store, NAIVE))
     for value in SPURIOUS:
-        found["spurious"][value] = _named(study(f"ladder:spurious={value}", *pair, store))
+        found["spurious"][value] = _named(study(f"ladder:spurious={value}", *pair, store, NAIVE))
     for value in UNANSWERABLE:
-        found["unanswerable"][value] = _named(study(f"ladder:unanswerable={value}", *pair, store))
+        found["unanswerable"][value] = _named(study(f"ladder:unanswerable={value}", *pair, store, NAIVE))
     for value in UNEVENNESS:
         place = work / f"unevenness{value:g}"
         found["unevenness"][value] = _named(_grown(place, World(unevenness=value), store))
@@ -113,7 +117,7 @@ def dials(work: Path) -> dict[str, Any]:
 def _grown(place: Path, world: World, store: Path) -> ov.Result:
     """The pair in a world of its own."""
     list(grow_ladder(place, world, [RUNGS[WEAK], RUNGS[STRONG]], seed=0))
-    return study(str(place), [f"{place}/{WEAK}"], [f"{place}/{STRONG}"], store)
+    return study(str(place), [f"{place}/{WEAK}"], [f"{place}/{STRONG}"], store, NAIVE)
 
 
 def _by_salience(work: Path, value: float, store: Path) -> dict[str, list[dict[str, Any]]]:
