@@ -40,7 +40,7 @@ NEXT = (
 
 @app.command()
 def demo(out: o.Out = Path(), covers: Covers = "new-rows", store: o.Store = None, as_json: o.Json = False) -> None:
-    """Four studies with no download, in about a minute.
+    """Four studies with no download, in a minute or two.
 
     Networks, questions, texts and the encoder are embedded in the package.
     """
