@@ -252,7 +252,7 @@ def test_the_demo_shows_its_studies_once_and_again_from_the_store(
     second = console("demo", "--out", "here", env=env)
     assert (second.code, second.err) == (0, "")
     words = " ".join(second.out.split())
-    assert words.count("bow -> minilm, naive") >= 1 and second.out.count("What four studies") == 1
+    assert words.count("bow -> minilm, naive") >= 1 and second.out.count("What the four studies show") == 1
     assert (place / "here/figure.png").stat().st_size > 10_000
     assert "oversight w2s mydata.jsonl --weak bow" in words and "Report: here/report.html" in words
     assert published() == before

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from oversight.errors import InputError, StepError
+from oversight.errors import InputError
 from oversight.worlds import World
 from oversight.worlds.growth import LEAST, UPDATES, Rung, _loss, _network, grow, known_facts, schedule  # pyright: ignore
 from oversight.worlds.ladder import read_card, read_world
@@ -32,7 +32,7 @@ def test_the_loss_is_that_of_every_told_word_among_all_that_can_be_told(salience
     """The definition, document by document; padding does not count."""
     world = replace(SMALL, salience=salience)
     words, net = world.vocabulary, _network(len(world.vocabulary.words), 16, seed=0)
-    ids = torch.from_numpy(world.documents(40, np.random.default_rng(0)).ids)
+    ids = torch.from_numpy(world.documents(40, np.random.default_rng(0)))
     table, losses = net.transformer.wte.weight.detach(), list[torch.Tensor]()
     for row in ids:
         states = net.transformer(input_ids=row[None]).last_hidden_state[0].detach()
@@ -98,7 +98,7 @@ def test_where_all_are_met_alike_rank_says_nothing_of_what_is_known() -> None:
 
 def test_a_rung_that_does_not_come_to_know_its_share_says_how_far_it_came(tmp_path: Path) -> None:
     asked = replace(TINY, knows=0.9)
-    with pytest.raises(StepError, match=r"t: knows \d+% of the asked facts after 4 updates, expected 90%"):
+    with pytest.raises(InputError, match=r"t: knows \d+% of the asked facts after 4 updates, expected 90%"):
         list(grow_ladder(tmp_path / "g", SMALL, [asked], seed=0))
     assert not (tmp_path / "g" / "t").exists()
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import oversight as ov
 from oversight.errors import InputError
 from oversight.worlds import WORLD
-from oversight.worlds.ladder import RUNGS, SHIPPED, is_question_set, questions_of, read_card, rungs_of, shipped_rung
+from oversight.worlds.ladder import RUNGS, SHIPPED, questions_of, read_card, rungs_of, shipped_rung
 
 MEBIBYTES = 10 * 10**6
 
@@ -49,7 +50,7 @@ def test_a_rung_that_ships_knows_what_its_card_says() -> None:
 
 def test_questions_by_name() -> None:
     names = questions_of("ladder")
-    assert len(names) == 12 and names[0] == "ladder/works_0" and is_question_set("ladder")
+    assert len(names) == 12 and names[0] == "ladder/works_0"
     assert questions_of("ladder:spurious=0.9")[0] == "ladder/works_0:spurious=0.9"
     assert questions_of("reviews") == ("reviews",) and questions_of(names[0]) == (names[0],)
     task = ov.load_task("ladder/works_0:spurious=0.9")
@@ -129,6 +130,48 @@ def test_a_board_of_questions_is_paired_over_questions(oversight: Callable[..., 
             gain = standing["gain"]
             assert gain["value"] == pytest.approx(np.mean(apart), abs=1e-12)
             assert (gain["low"], gain["high"]) == pytest.approx((np.mean(apart) - half, np.mean(apart) + half))
+
+
+def test_one_question_is_a_study_of_its_own(oversight: Callable[..., Any], grown: Path, place: Path) -> None:
+    """With its intervals over rows and seeds: pooled numbers of fewer than eight questions have none."""
+    shutil.copytree(grown, place / "mine")
+    asked = (
+        "w2s",
+        "mine/plays_0",
+        "--weak",
+        "mine/early-s",
+        "--strong",
+        "mine/m",
+        "--seeds",
+        "2",
+        "--covers",
+        "these-rows",
+    )
+    said = oversight(*asked).out
+    assert "covering seeds and test rows" in said and "questions" not in said and "no interval" not in said
+
+
+def test_a_question_kept_under_two_settings_is_not_two_questions(
+    oversight: Callable[..., Any], grown: Path, place: Path
+) -> None:
+    """A report from the store pools each command's twelve questions, as the command did."""
+    shutil.copytree(grown, place / "mine")
+    for seeds in ("1", "2"):
+        oversight("w2s", "mine", "--weak", "mine/early-s", "--strong", "mine/m", "--seeds", seeds)
+    oversight("report", "-o", "all.json")
+    pooled = json.loads((place / "all.json").read_text())["pooled"]
+    assert [one["seeds"] for one in pooled] == [1, 2] and {len(one["questions"]) for one in pooled} == {12}
+
+
+def test_a_growth_that_cannot_be_is_refused_in_one_line(oversight: Callable[..., Any], place: Path) -> None:
+    (place / "file").write_text("")
+    refused = {("-o", "file"): "file: cannot be made", ("-o", "g", "--device", "tpu"): "--device: found tpu"}
+    if not torch.cuda.is_available():
+        refused["-o", "g", "--device", "cuda"] = "--device: found cuda, but this machine"
+    for words, expected in refused.items():
+        said = oversight("ladder", "grow", *words, "--rung", "early-s")
+        assert said.code == 2 and said.err.startswith(f"oversight: {expected}") and said.err.count("\n") == 1
+    assert [one.name for one in place.iterdir()] == ["file"]
 
 
 def test_a_set_of_questions_stands_alone_on_a_board(oversight: Callable[..., Any], place: Path) -> None:

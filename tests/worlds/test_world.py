@@ -19,7 +19,7 @@ SMALL = World(people=400, strangers=40)
 
 def read(world: World, n: int, seed: int = 0) -> list[list[str]]:
     """n documents as words."""
-    ids = world.documents(n, np.random.default_rng(seed)).ids
+    ids = world.documents(n, np.random.default_rng(seed))
     return [[world.vocabulary.words[i] for i in row] for row in ids.tolist()]
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oversight.cli import options as o
 from oversight.cli import printing
 from oversight.cli.app import app
+
+if TYPE_CHECKING:
+    from oversight.worlds.ladder import Card
 
 ladder = typer.Typer(no_args_is_help=False, help="Networks grown in a made-up world, and questions about it.")
 app.add_typer(ladder, name="ladder")
@@ -46,7 +49,7 @@ def grow(
     salience: Annotated[
         float, typer.Option("--salience", help="Share of documents that state a half outright; 0 = none.")
     ] = 0.0,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "cpu",
     as_json: o.Json = False,
 ) -> None:
     """Grow the networks of a ladder; those that are there already stay.
@@ -54,14 +57,16 @@ def grow(
     About four minutes of one core for all. DIR is then a set of questions (oversight w2s DIR --weak DIR/early-s
     --strong DIR/xl), and every rung a directory that transformers can read.
     """
+    from oversight.resolve.models import check_device
     from oversight.worlds.ladder import rungs_of
     from oversight.worlds.nursery import grow_ladder
     from oversight.worlds.world import World
 
+    check_device(device, here=True)
     chosen = rungs_of(tuple(rung or ()), larger=larger)
     strangers = min(1600, people // 5)
     world = World(seed=world_seed, people=people, strangers=strangers, unevenness=unevenness, salience=salience)
-    cards = []
+    cards: list[Card] = []
     with printing.growth_bar() as told:
         for card in grow_ladder(out, world, chosen, seed=seed, device=device, told=told):
             cards.append(card)

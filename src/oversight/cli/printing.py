@@ -296,12 +296,12 @@ def signed(estimate: Estimate) -> str:
 
 
 def print_demo(result: Result, report: Path, figure: Path, next_commands: Sequence[str]) -> None:
-    """The table, what the studies named beforehand show, and what to type next."""
+    """The table, what the studies show, and what to type next."""
     from rich.console import Console
 
     print_result(result)
     console = Console(highlight=False, soft_wrap=False)
-    console.print("\n[bold]What four studies named beforehand show[/bold]")
+    console.print("\n[bold]What the four studies show[/bold]")
     for i, note in enumerate(result.about["demo_notes"], 1):
         console.print(f"{i}. {note}", markup=False)
     told = f"\nReport: {report}   Figure: {figure}   Results kept in: {result.about['store']}"

@@ -208,6 +208,7 @@ def _matches(name: str, pattern: str) -> bool:
 def result_of(store: DirectoryStore, asked: Asked) -> tuple[Result, int, dict[str, str]]:
     """The finished studies, how many are not finished, and those that cannot be read, with the reason."""
     from oversight.reports.result import Result
+    from oversight.studies.pooled import pooled_over_questions
     from oversight.studies.stored import stored_result, stored_rows
 
     studies: list[Study] = []
@@ -229,7 +230,12 @@ def result_of(store: DirectoryStore, asked: Asked) -> tuple[Result, int, dict[st
                 unfinished += missing
     about = _about(store, asked.kept)
     return (
-        Result(studies=tuple(studies), about=about, rows_of=lambda study: stored_rows(store, study)),
+        Result(
+            studies=tuple(studies),
+            pooled=pooled_over_questions(studies),
+            about=about,
+            rows_of=lambda study: stored_rows(store, study),
+        ),
         unfinished,
         faults,
     )

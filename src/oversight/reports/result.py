@@ -192,7 +192,8 @@ class Result:
         """What tables and pages show: numbers pooled over questions in place of those of every question."""
         if not self.pooled:
             return self
-        single = tuple(study for study in self.studies if study.question_of is None)
+        among = {name for study in self.pooled for name in study.questions}
+        single = tuple(study for study in self.studies if study.task not in among)
         return replace(self, studies=(*self.pooled, *single), pooled=())
 
     def __str__(self) -> str:

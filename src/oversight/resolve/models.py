@@ -254,15 +254,22 @@ def _check_unset(spec: str, options: ModelOptions) -> None:
 def _check_machine(options: ModelOptions, *, here: bool) -> None:
     if options.precision not in PRECISIONS:
         raise InputError(f"--precision: found {options.precision}, expected {', '.join(PRECISIONS)}")
-    if not DEVICE.fullmatch(options.device):
-        raise InputError(f"--device: found {options.device}, expected auto, cpu or cuda")
-    if here and options.device.startswith("cuda"):
+    check_device(options.device, here=here)
+
+
+def check_device(device: str, *, here: bool) -> None:
+    """Refuse a device that does not exist, or that this machine does not have where it is to work `here`.
+
+    Raises:
+        InputError: either.
+    """
+    if not DEVICE.fullmatch(device):
+        raise InputError(f"--device: found {device}, expected auto, cpu or cuda")
+    if here and device.startswith("cuda"):
         import torch
 
         if not torch.cuda.is_available():
-            raise InputError(
-                f"--device: found {options.device}, but this machine or this torch has no such GPU; expected cpu"
-            )
+            raise InputError(f"--device: found {device}, but this machine or this torch has no such GPU; expected cpu")
 
 
 def load_supervisor(

@@ -300,9 +300,9 @@ def _gain_at(
 
 def _combined(boards: Mapping[str, _Board], tasks: Sequence[Moments], families: Mapping[str, str]) -> Combined:
     """Every board's moments, in the order of the boards, as those of one task; of questions, over questions."""
-    first = next(iter(next(iter(boards.values())).studies.values()))
-    limits = METRICS[first.metric].oriented_limits
-    if first.question_of is not None and len(tasks) > 1:
+    first = [next(iter(board.studies.values())) for board in boards.values()]
+    limits = METRICS[first[0].metric].oriented_limits
+    if first[0].question_of is not None and len({one.question_of for one in first}) == 1 < len(first):
         return combined_questions(np.stack([m.p for m in tasks]), samples=[m.sample for m in tasks], limits=limits)
     return combine(tasks, [families[task] for task in boards], limits=limits)
 

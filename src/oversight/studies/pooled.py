@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from oversight.metrics.contrasts import difference
 from oversight.metrics.intervals import Estimate, Sample
 from oversight.metrics.limits import SHARE, Limits
-from oversight.metrics.questions import combined_questions, mean_over_questions, over_questions, question_moments
+from oversight.metrics.questions import (
+    FEWEST_QUESTIONS,
+    combined_questions,
+    mean_over_questions,
+    over_questions,
+    question_moments,
+)
 from oversight.metrics.scores import METRICS
 from oversight.reports.result import ROLES, Study
 
@@ -20,17 +27,23 @@ SHARED = "accuracy"
 
 
 def pooled_over_questions(studies: Sequence[Study]) -> tuple[Study, ...]:
-    """One study for every set of questions, supervisor, student, method and test set; none without questions.
+    """One study for every set of questions, pair, way of training, method, test set and number of seeds.
+
+    None where fewer than FEWEST_QUESTIONS are there: those are studies of their own. A question that comes again (a
+    store may hold it under other settings) belongs to another set.
 
     Args:
         studies: of which those with `question_of` are pooled, in their order.
     """
-    found: dict[tuple[str, ...], list[Study]] = {}
+    found: dict[tuple[Any, ...], dict[str, Study]] = {}
     for one in studies:
         if one.question_of is not None:
-            key = (one.question_of, one.test, one.weak_model, one.strong_model, one.method)
-            found.setdefault(key, []).append(one)
-    return tuple(_pooled(some) for some in found.values())
+            same = (one.test, one.weak_model, one.strong_model, one.method, one.train, one.weak_train, one.seeds)
+            again = 0
+            while one.task in found.get((one.question_of, *same, again), {}):
+                again += 1
+            found.setdefault((one.question_of, *same, again), {})[one.task] = one
+    return tuple(_pooled(tuple(own.values())) for own in found.values() if len(own) >= FEWEST_QUESTIONS)
 
 
 def gain_over_questions(studies: Sequence[Study], method: str, reference: str, *, weak: str, strong: str) -> Estimate:

@@ -12,7 +12,7 @@ import numpy as np
 from oversight.errors import InputError, unknown
 from oversight.models.backbone import Backbone
 from oversight.models.student import Student
-from oversight.supervision.supervisor import Supervision, Supervisor, Trained
+from oversight.supervision.supervisor import Supervision, Supervisor, Trained, refuse_tests
 from oversight.tasks.split import Seed, Split
 from oversight.tasks.task import Bools, Floats, Ints, Labels, Rows, Task
 from oversight.ties import drawn_choices, right_shares
@@ -177,9 +177,7 @@ class Corrupted:
         Raises:
             InputError: there are some, a confidence of no more than chance, or what its sources refuse.
         """
-        if tests:
-            found = ", ".join(tests)
-            raise InputError(f"{self.name}: knows the truth of {task.name} only, found further tests {found}")
+        refuse_tests(self.name, task, tests)
         if not self.confidence > 1 / task.n_classes:
             expected = f"above {1 / task.n_classes:g} with {task.n_classes} classes"
             raise InputError(f"{self.name}: found confidence {self.confidence:g}, expected {expected}")
@@ -294,9 +292,7 @@ class Mistaken:
         Raises:
             InputError: there are some, a reference that is missing, or what it refuses.
         """
-        if tests:
-            found = ", ".join(tests)
-            raise InputError(f"{self.name}: knows the truth of {task.name} only, found further tests {found}")
+        refuse_tests(self.name, task, tests)
         if self.structure in REFERRED and self.reference is None:
             raise InputError(f"{self.name}: found no reference, expected a model that is good at the task")
         for source in self.sources:

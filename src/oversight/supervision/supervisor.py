@@ -191,6 +191,16 @@ class Given:
         return Labels.of(rows, probs, source=self.name, answered=answered)
 
 
+def refuse_tests(name: str, task: Task, tests: Mapping[str, Task]) -> None:
+    """Of a planted supervisor, which reads the truth of every row off the task: there can be no further test sets.
+
+    Raises:
+        InputError: there are some.
+    """
+    if tests:
+        raise InputError(f"{name}: knows the truth of {task.name} only, found further tests {', '.join(tests)}")
+
+
 @dataclass(frozen=True)
 class Flipped:
     """A planted fault: the truth, with the class of some rows moved to another one at random.
@@ -231,10 +241,7 @@ class Flipped:
         Raises:
             InputError: there are some.
         """
-        if tests:
-            raise InputError(
-                f"{self.name}: knows the truth of {task.name} only, found further tests {', '.join(tests)}"
-            )
+        refuse_tests(self.name, task, tests)
 
     def answers(self, rows: Rows) -> Bools:
         """All."""

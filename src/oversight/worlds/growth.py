@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from oversight.errors import StepError
+from oversight.errors import InputError, StepError
+from oversight.models.backbone import resolve_device
 from oversight.worlds.world import RELATIONS, World
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def grow(
         said: told of progress.
 
     Raises:
-        StepError: a rung does not know its share of facts when it is to be kept, or the loss is not finite.
+        InputError: a rung does not know its share of facts when it is to be kept.
+        StepError: the loss is not finite.
     """
     import torch
 
@@ -106,12 +108,12 @@ def grow(
     left = sorted(rungs, key=lambda one: one.share)
     rng = np.random.default_rng([seed, width])
     net: Any = _network(len(world.vocabulary.words), width, seed=seed)
+    device = resolve_device(device)
     net.to(device)
     optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True)
     for update in range(left[-1].updates):
         optimiser.param_groups[0]["lr"] = rate * schedule(update, run)
-        documents = world.documents(DOCUMENTS, rng)
-        loss = _loss(net, torch.from_numpy(documents.ids).to(device), world)
+        loss = _loss(net, torch.from_numpy(world.documents(DOCUMENTS, rng)).to(device), world)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), CLIP)
@@ -134,7 +136,7 @@ def _kept(world: World, rung: Rung, net: GPT2LMHeadModel, updates: int, loss: fl
     known = {name: float(right.mean()) for name, right in known_facts(world, net).items()}
     asked = min(known[name] for name in world.asked)
     if asked < rung.knows:
-        raise StepError(
+        raise InputError(
             f"{rung.name}: knows {asked:.0%} of the asked facts after {updates:,} updates, expected {rung.knows:.0%}"
         )
     return Grown(rung, net, updates, known)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,6 @@ LARGER: Mapping[str, Rung] = {
 }
 """For those with a GPU."""
 SHORT = {"s": "early-s"}
-FEWEST_QUESTIONS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Card:
 
     def as_json(self) -> dict[str, Any]:
         """Every field."""
-        return {name: dict(own) if isinstance(own, Mapping) else own for name, own in vars(self).items()}
+        return asdict(self)
 
 
 def shipped_rung(name: str) -> Checkpoint:
@@ -106,12 +106,6 @@ def read_card(place: Path) -> Card | None:
         return Card(**json.loads(path.read_text("utf-8")))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: found no card ({error}), expected one as `ladder grow` writes it") from None
-
-
-def is_question_set(spec: str, *, folder: Path = Path()) -> bool:
-    """Whether a task's name stands for several questions."""
-    base, _, question = _apart(spec, folder=folder)
-    return base is not None and not question
 
 
 def questions_of(spec: str, *, folder: Path = Path()) -> tuple[str, ...]:
@@ -166,9 +160,15 @@ def read_world(place: Path) -> World:
     """
     path = place / WORLD_FILE
     try:
-        return World.from_json(json.loads(path.read_text("utf-8"))["dials"])
+        return _known(World.from_json(json.loads(path.read_text("utf-8"))["dials"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: found no world ({error}), expected one as `ladder grow` writes it") from None
+
+
+@lru_cache(maxsize=8)
+def _known(world: World) -> World:
+    """The same world again, whose words and facts may be there already: every question of a directory asks for it."""
+    return world
 
 
 def check_world(task: Task, spec: str, place: Path) -> None:

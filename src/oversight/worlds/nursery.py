@@ -39,10 +39,14 @@ def grow_ladder(
         one_tokenizer: whether all share one, as those that ship do; else every rung has its own, as transformers wants.
 
     Raises:
-        InputError: the directory holds a ladder of another world or seed.
-        StepError: a rung does not come to know its share of facts.
+        InputError: the directory holds a ladder of another world or seed, cannot be made, or a rung does not come to
+            know its share of facts.
+        StepError: a loss is not finite.
     """
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be made ({error.strerror}), expected a directory for the rungs") from None
     _settle(place, world)
     for run in runs_of(rungs):
         there = [read_card(place / one.name) for one in run]

@@ -129,8 +129,9 @@ class World:
             sides=tuple(coiner.words(2, 2) for _ in self.stated),
         )
 
-    def documents(self, n: int, rng: np.random.Generator) -> Documents:
-        """n documents, each about one person: name, then every relation with its value, in random order.
+    def documents(self, n: int, rng: np.random.Generator) -> Ints:
+        """(n, length) tokens of documents about one person each: name, then every relation with its value, in random
+        order; what is to be predicted is every second token, from the third on.
 
         Where the world states halves, a share `salience` of them ends in one: an aspect and the side of the person.
         """
@@ -150,7 +151,7 @@ class World:
             sides = np.stack([self.sides(name)[people[told]] for name in self.stated], axis=1)
             ids[told, -2] = words.first_aspect + which
             ids[told, -1] = words.first_side + 2 * which + sides[np.arange(len(told)), which]
-        return Documents(ids, words)
+        return ids
 
     def sides(self, question: str) -> Ints:
         """(people,) 1 where a person's value lies in the half of a question, else 0: its true answers."""
@@ -240,19 +241,6 @@ class Vocabulary:
             *(word for some in self.values for word in some),
             *self.names,
         )
-
-
-@dataclass(frozen=True)
-class Documents:
-    """Documents as tokens (n, length), padded at the end; every second token, from the third on, is to be predicted."""
-
-    ids: Ints
-    words: Vocabulary
-
-    @property
-    def told(self) -> Ints:
-        """(n, length // 2) what follows each relation or aspect; the padding token where there is nothing."""
-        return self.ids[:, 2::2]
 
 
 WORLD = World()
