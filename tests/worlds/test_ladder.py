@@ -117,7 +117,9 @@ def test_a_board_of_questions_is_paired_over_questions(oversight: Callable[..., 
     shutil.copytree(grown, place / "mine")
     pair = ("--weak", "mine/early-s", "--strong", "mine/m", "--seeds", "2", "--metric", "accuracy", "--json")
     methods = ("confidence", "confidence_filter")
-    board = oversight("compare", "mine", *pair, "--methods", ",".join(("naive", *methods))).json
+    said = oversight("compare", "mine", *pair, "--methods", ",".join(("naive", *methods)))
+    board = said.json
+    assert said.code == 0 and "failed" not in said.err, "no baseline is tried that cannot be"
     found = oversight("w2s", "mine", *pair, *(word for one in ("naive", *methods) for word in ("--method", one))).json
     assert board["covers"] == "questions" and len(board["tasks"]) == 12
     score = {(one["method"], one["task"]): one["student"]["accuracy"]["value"] for one in found["studies"]}

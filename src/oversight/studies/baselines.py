@@ -113,4 +113,6 @@ def _prompted(student: Student, task: Task) -> Prompted:
     backbone = feature_backbone(student)
     if backbone is None:
         raise InputError(f"{student.name}: it is no network, so it cannot be asked")
+    if task.question_of is not None:
+        raise InputError(f"{student.name}: questions about a world are not asked in words, so there is no prompt")
     return Prompted(backbone=backbone, words=() if task.rows.others is not None else task.class_names)
